@@ -1,0 +1,74 @@
+"""The Feature Pyramid Network (Lin et al. 2017, sec. 3): from C2..C5 to P2..P6, all with the same number of channels."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskrcnn.backbone.norm import Norm
+from maskrcnn.backbone.resnet import STAGE_CHANNELS, ResNet
+from maskrcnn.describe import describe
+
+
+class Features(NamedTuple):
+    """The backbone's output, finest map first: names (P2...), maps [B, C, H_l, W_l], strides in pixels of the batch."""
+
+    names: tuple[str, ...]
+    maps: tuple[Tensor, ...]
+    strides: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+class FPN(nn.Module):
+    """(C2, ..., C5) -> (P2, ..., P5, P6).
+
+    A 1x1 "lateral" convolution of each C, plus the coarser level upsampled by 2 (nearest), then a 3x3 "output" convolution
+    against the aliasing of upsampling. P6 is every second pixel of P5: only the RPN reads it (a footnote of sec. 4.1).
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int, norm: Norm | None = None) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(_conv(c, channels, 1, norm) for c in in_channels)
+        self.output = nn.ModuleList(_conv(channels, channels, 3, norm) for _ in in_channels)
+
+    def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        laterals = [lateral(c) for lateral, c in zip(self.lateral, stages, strict=True)]
+        merged = [laterals[-1]]
+        for lateral in reversed(laterals[:-1]):
+            merged.insert(0, lateral + F.interpolate(merged[0], size=lateral.shape[-2:], mode="nearest"))
+        maps = [output(m) for output, m in zip(self.output, merged, strict=True)]
+        maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))
+        return tuple(maps)
+
+
+class ResNetFPN(nn.Module):
+    """A backbone: pixels [B, 3, H, W] -> Features.
+
+    What any backbone tells the rest of the model: `names` and `strides` of its maps, their `channels`, and `roi_levels`,
+    how many of them, from the finest, RoIs are cut from. The RPN reads them all.
+    """
+
+    names = ("P2", "P3", "P4", "P5", "P6")
+    strides = (4, 8, 16, 32, 64)
+    roi_levels = 4
+
+    def __init__(self, resnet: ResNet, channels: int, norm: Norm | None = None) -> None:
+        super().__init__()
+        self.channels = channels
+        self.resnet = resnet
+        self.fpn = FPN(STAGE_CHANNELS, channels, norm)
+
+    def forward(self, pixels: Tensor) -> Features:
+        return Features(self.names, self.fpn(self.resnet(pixels)), self.strides)
+
+
+def _conv(in_channels: int, out_channels: int, kernel_size: int, norm: Norm | None) -> nn.Sequential:
+    """A convolution that keeps the size; a norm after it takes the place of its bias."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm is None)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return nn.Sequential(conv) if norm is None else nn.Sequential(conv, norm(out_channels))

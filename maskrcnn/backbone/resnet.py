@@ -1,0 +1,89 @@
+"""ResNet-50 and ResNet-101 (He et al. 2016, table 1), the bottom-up pathway: C2 to C5.
+
+Glossary: the stages res2 to res5 are conv2_x to conv5_x of the paper; their outputs C2 to C5 have strides 4, 8, 16, 32 and
+256, 512, 1024, 2048 channels.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskrcnn.backbone.norm import Norm
+
+BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+STAGE_CHANNELS = (256, 512, 1024, 2048)
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3, 1x1 up, plus the shortcut (He et al. 2016, fig. 5 right). [N, in, H, W] -> [N, out, H/s, W/s]."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm, stride_in_1x1: bool) -> None:
+        super().__init__()
+        width = out_channels // 4
+        # The original strides in the first 1x1; published torchvision weights were trained with the stride in the 3x3.
+        stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = nn.Conv2d(in_channels, width, 1, stride_1x1, bias=False)
+        self.norm1 = norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride_3x3, padding=1, bias=False)
+        self.norm2 = norm(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.norm3 = norm(out_channels)
+        self.shortcut: nn.Module | None = None
+        if stride != 1 or in_channels != out_channels:
+            projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, norm(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        x = F.relu(self.norm1(self.conv1(x)))
+        x = F.relu(self.norm2(self.conv2(x)))
+        return F.relu(self.norm3(self.conv3(x)) + shortcut)
+
+
+class Stem(nn.Module):
+    """7x7 convolution and 3x3 max pooling, stride 4 together. [N, 3, H, W] -> [N, 64, H/4, W/4]."""
+
+    def __init__(self, norm: Norm) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.norm = norm(64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(F.relu(self.norm(self.conv(x))), kernel_size=3, stride=2, padding=1)
+
+
+class ResNet(nn.Module):
+    """Pixels [N, 3, H, W] -> (C2, C3, C4, C5).
+
+    kind: a key of BLOCKS; else ValueError. norm: channels -> module. stride_in_1x1: see Bottleneck. frozen_stages: how many
+    of stem, res2, res3, res4, res5, counted from the input, do not train.
+    """
+
+    def __init__(self, kind: str, norm: Norm, stride_in_1x1: bool = False, frozen_stages: int = 0) -> None:
+        super().__init__()
+        if kind not in BLOCKS:
+            raise ValueError(f"backbone {kind!r} is not known; choose {' or '.join(BLOCKS)}")
+        self.stem = Stem(norm)
+        in_channels = 64
+        for number, (blocks, channels) in enumerate(zip(BLOCKS[kind], STAGE_CHANNELS, strict=True), start=2):
+            stage = nn.Sequential()
+            for block in range(blocks):
+                stride = 2 if block == 0 and number > 2 else 1
+                stage.append(Bottleneck(in_channels, channels, stride, norm, stride_in_1x1))
+                in_channels = channels
+            self.add_module(f"res{number}", stage)
+        self._initialise()
+        for frozen in list(self.children())[:frozen_stages]:
+            frozen.requires_grad_(False)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(pixels)  # [N, 64, H/4, W/4]
+        stages = []
+        for number in range(2, 6):
+            x = self.get_submodule(f"res{number}")(x)  # [N, 256 * 2^(number - 2), H / 2^number, W / 2^number]
+            stages.append(x)
+        return tuple(stages)

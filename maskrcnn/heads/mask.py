@@ -1,0 +1,87 @@
+"""The mask head: for each RoI one small mask a class, each class by its own sigmoid (He et al. 2017, sec. 3, fig. 4 right).
+
+Glossary: R RoIs of all images together; K classes without background; M the side of a mask (28).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskrcnn.describe import describe
+from maskrcnn.roi.align import roi_align
+
+
+class MaskPrediction(NamedTuple):
+    """mask_logits [R, K, M, M]: class k (1..K) has channel k - 1; labels [R] in 1..K, the class whose mask counts."""
+
+    mask_logits: Tensor
+    labels: Tensor
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    def of_label(self) -> Tensor:
+        """The logits of each RoI's own class, [R, M, M]."""
+        return self.mask_logits[torch.arange(len(self.labels), device=self.labels.device), self.labels - 1]
+
+    def probabilities(self) -> Tensor:
+        """The mask of each RoI's own class as probabilities, [R, M, M]."""
+        return self.of_label().sigmoid()
+
+
+class MaskTargets(NamedTuple):
+    """masks [R, M, M] in 0..1, with soft edges: what the mask head should say of each RoI."""
+
+    masks: Tensor
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+class MaskHead(nn.Module):
+    """3x3 convolutions, a deconvolution to twice the size, and a 1x1 convolution to K masks.
+
+    roi_features [R, channels, 14, 14] -> [R, K, 28, 28]. width: channels of the hidden layers; depth: how many of them.
+    """
+
+    def __init__(self, channels: int, width: int, depth: int, num_classes: int) -> None:
+        super().__init__()
+        inputs = [channels] + [width] * (depth - 1)
+        self.convs = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1) for c in inputs)
+        self.deconv = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.mask_logits = nn.Conv2d(width, num_classes, 1)
+        for layer in (*self.convs, self.deconv, self.mask_logits):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, roi_features: Tensor, labels: Tensor) -> MaskPrediction:
+        """labels: int64 [R] in 1..K, the class of each RoI: the true one in training, the detected one after it."""
+        x = roi_features
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        x = F.relu(self.deconv(x))  # [R, 256, 28, 28]
+        return MaskPrediction(self.mask_logits(x).float(), labels)
+
+
+@torch.no_grad()
+def mask_targets(boxes: list[Tensor], matched: list[Tensor], masks: list[Tensor], size: int, aligned: bool) -> MaskTargets:
+    """Each RoI's object, cut to the RoI by RoIAlign as its features are. size: M.
+
+    For each image: boxes [R_i, 4], matched [R_i] indices into its masks [N_i, H, W].
+    """
+    targets = []
+    for boxes_i, matched_i, masks_i in zip(boxes, matched, masks, strict=True):
+        rois = torch.cat([matched_i[:, None].to(boxes_i.dtype), boxes_i], dim=1)  # the "image" of an RoI is its mask
+        targets.append(roi_align(masks_i[:, None].to(boxes_i.dtype), rois, size, aligned=aligned)[:, 0])
+    return MaskTargets(torch.cat(targets))
+
+
+def mask_loss(prediction: MaskPrediction, targets: MaskTargets) -> Tensor:
+    """Mean binary cross-entropy on the true class's mask only: classes do not compete (sec. 3 "Mask Representation").
+
+    Returns a scalar; 0, still attached to the graph, where there is no RoI.
+    """
+    logits = prediction.of_label()
+    return F.binary_cross_entropy_with_logits(logits, targets.masks, reduction="sum") / max(1, logits.numel())

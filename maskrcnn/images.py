@@ -1,0 +1,150 @@
+"""From a list of images of any size to one tensor, and from there back to the pixels of each image.
+
+Glossary: B images in a batch; H, W the padded size of the batch. A size is (height, width) in pixels. Padding is added at
+the right and the bottom only, so it moves no coordinate; what scales boxes back is the size before padding.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskrcnn.describe import describe
+
+Size = tuple[int, int]
+
+
+class Batch(NamedTuple):
+    """pixels [B, 3, H, W], normalised and padded; sizes after resizing, before padding; sizes of the images given."""
+
+    pixels: Tensor
+    sizes: list[Size]
+    original_sizes: list[Size]
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+class Targets(NamedTuple):
+    """Ground truth of a batch, in the resized images' pixels. One entry an image, with N_i objects each."""
+
+    boxes: list[Tensor]  # [N_i, 4] float
+    labels: list[Tensor]  # [N_i] int64 in 1..K
+    masks: list[Tensor]  # [N_i, H_i, W_i] float in 0..1
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+class ImageTransform:
+    """Normalises, resizes and pads images (He et al. 2017, sec. 3.1: the shorter edge becomes 800 pixels).
+
+    The scale is the largest at which the shorter edge is at most `min_size` and the longer at most `max_size`.
+    `size_divisor` is what the padded height and width are multiples of, so that every level of the pyramid divides them.
+    `mask_resize` is "bilinear" (soft edges, no shift) or "nearest" (as torchvision does).
+    """
+
+    def __init__(
+        self,
+        min_size: int,
+        max_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size_divisor: int,
+        mask_resize: str = "bilinear",
+    ) -> None:
+        self.min_size, self.max_size = min_size, max_size
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.size_divisor = size_divisor
+        self.mask_resize = mask_resize
+
+    def resized(self, size: Size) -> Size:
+        """The size that an image of this size is resized to."""
+        scale = min(self.min_size / min(size), self.max_size / max(size))
+        return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
+
+    def batch(self, images: Sequence[Tensor]) -> Batch:
+        """images: float [3, H_i, W_i] in 0..1, each of its own size. Raises ValueError for anything else."""
+        if not len(images):
+            raise ValueError("no images: give a list of at least one float tensor [3, H, W]")
+        for i, image in enumerate(images):
+            check_image(image, i)
+        mean = images[0].new_tensor(self.mean)[:, None, None]
+        std = images[0].new_tensor(self.std)[:, None, None]
+        resized = [_resize(((image - mean) / std)[None], self.resized(image_size(image))) for image in images]
+        sizes = [image_size(image) for image in resized]
+        height = _round_up(max(h for h, _ in sizes), self.size_divisor)
+        width = _round_up(max(w for _, w in sizes), self.size_divisor)
+        # Padding with 0 after normalising is padding with the mean colour.
+        padded = [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in resized]
+        pixels = torch.cat(padded).contiguous(memory_format=torch.channels_last)
+        return Batch(pixels, sizes, [image_size(image) for image in images])
+
+    def targets(self, targets: Sequence[dict[str, Tensor]], batch: Batch, num_classes: int) -> Targets:
+        """Check ground truth (see `MaskRCNN.forward` for its form) and bring it to the batch's sizes."""
+        if len(targets) != len(batch.sizes):
+            raise ValueError(f"{len(batch.sizes)} images but {len(targets)} targets: give one target an image")
+        for i, target in enumerate(targets):
+            check_target(target, i, batch.original_sizes[i], num_classes)
+        sizes = list(zip(batch.original_sizes, batch.sizes, strict=True))
+        return Targets(
+            boxes=[scale_boxes(t["boxes"].float(), *s) for t, s in zip(targets, sizes, strict=True)],
+            labels=[t["labels"].long() for t in targets],
+            masks=[self._resize_masks(t["masks"].float(), s[1]) for t, s in zip(targets, sizes, strict=True)],
+        )
+
+    def _resize_masks(self, masks: Tensor, size: Size) -> Tensor:
+        if not len(masks):
+            return masks.new_zeros((0, *size))
+        return _resize(masks[:, None], size, self.mask_resize)[:, 0]
+
+
+def scale_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
+    """Boxes [N, 4] in an image of `size` -> the same boxes when that image is resized to `new_size`."""
+    y, x = new_size[0] / size[0], new_size[1] / size[1]
+    return boxes * boxes.new_tensor([x, y, x, y])
+
+
+def image_size(image: Tensor) -> Size:
+    """(height, width) of a tensor [..., H, W]."""
+    return int(image.shape[-2]), int(image.shape[-1])
+
+
+def check_image(image: Tensor, i: int) -> None:
+    """Raise ValueError, naming image i of the batch, unless it is a float tensor [3, H, W]."""
+    if image.dim() != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise ValueError(f"image {i} has shape {tuple(image.shape)}; expected [3, H, W] (one RGB image)")
+    if not image.is_floating_point():
+        raise ValueError(f"image {i} is {image.dtype}; expected float in 0..1: divide 8-bit pixels by 255")
+
+
+def check_target(target: dict[str, Tensor], i: int, size: Size, num_classes: int) -> None:
+    """Raise ValueError, naming target i of the batch and the remedy, unless its boxes, labels and masks can be trained on."""
+    missing = {"boxes", "labels", "masks"} - target.keys()
+    if missing:
+        raise ValueError(f"target {i} lacks {', '.join(sorted(missing))}")
+    boxes, labels, masks = target["boxes"], target["labels"], target["masks"]
+    n = len(labels)
+    if boxes.shape != (n, 4) or masks.shape != (n, *size):
+        raise ValueError(
+            f"target {i}: {n} labels, boxes {tuple(boxes.shape)}, masks {tuple(masks.shape)}; "
+            f"expected boxes ({n}, 4) and masks {(n, *size)} for an image of {size[0]} x {size[1]} (height x width)"
+        )
+    if n and not bool((boxes[:, 2:] > boxes[:, :2]).all()):
+        bad = boxes[(boxes[:, 2:] <= boxes[:, :2]).any(dim=1)][0].tolist()
+        raise ValueError(f"target {i} has a box without area, {bad}; boxes are (x1, y1, x2, y2) with x2 > x1 and y2 > y1")
+    if n and (int(labels.min()) < 1 or int(labels.max()) > num_classes):
+        raise ValueError(f"target {i} has labels {labels.unique().tolist()}; expected 1 to {num_classes} (0 is background)")
+
+
+def _resize(images: Tensor, size: Size, mode: str = "bilinear") -> Tensor:
+    if image_size(images) == size:
+        return images
+    return F.interpolate(images, size=size, mode=mode, align_corners=False if mode == "bilinear" else None)
+
+
+def _round_up(length: int, divisor: int) -> int:
+    return math.ceil(length / divisor) * divisor

@@ -1,0 +1,286 @@
+"""Train Mask R-CNN on stained blood smears: find, outline and name their white cells."""
+
+import argparse
+import dataclasses
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data import synthetic
+from data.augment import random_flips_and_turns
+from data.dataset import SmearDataset
+from data.lisc import CLASSES, DataError, find
+from maskrcnn import Config, MaskRCNN
+from maskrcnn.evaluation.validate import validate
+from maskrcnn.precision import PRECISIONS, autocast, best_device
+from maskrcnn.visualize import comparison, curves
+from maskrcnn.weights import load, load_checkpoint, save_checkpoint
+
+SYNTHETIC = Path("data/synthetic-smears")
+SYNTHETIC_IMAGES = 240
+WARMUP_STEPS = 50
+EPILOG = """--data is a folder in one of two layouts, told apart by looking:
+  LISC as unzipped      Main Dataset/<class>/N.bmp and Ground Truth Segmentation/<class>/areaforexpert1/N_expert.bmp
+  the tutorial's        train|val/image|mask/<Class>/<Class>_N.png, any non-zero grey of a mask is the cell
+or the word synthetic: a set of artificial smears is drawn into data/synthetic-smears once, and used.
+
+The run folder then holds
+  config.json        every hyper-parameter of the model and the arguments of this run
+  log.jsonl          a line an epoch: losses, box and mask AP on the validation images
+  curves.png         the same as curves
+  predictions.png    ground truth beside prediction, for some validation images
+  best.pt, last.pt   checkpoints; give the folder to predict.py --weights. Ctrl-C keeps both; --resume goes on
+
+examples:
+  python train.py --data synthetic --minutes 10
+  python train.py --data data/LISC
+  python train.py --data data/LISC --weights maskrcnn_resnet50_fpn_coco.pth --preset torchvision
+  python train.py --resume runs/LISC"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", default="data/LISC", metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
+    add("--out", type=Path, metavar="RUN", help="run folder (default: runs/ and the name of the data, numbered)")
+    add("--epochs", type=int, default=40, help="passes over the training images (default: %(default)s)")
+    add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
+    add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
+    add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
+    add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
+    add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
+        "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
+    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, with its own arguments")
+    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware has it")
+    add("--seed", type=int, default=0, help="of weights, order and augmentation (default: %(default)s)")
+    return parser.parse_args()
+
+
+def open_data(args: argparse.Namespace) -> tuple[SmearDataset, SmearDataset]:
+    """Read and check every image before anything long starts. Raises DataError."""
+    root = Path(args.data)
+    if args.data == "synthetic":
+        root = SYNTHETIC
+        if not root.exists():
+            print(f"drawing {SYNTHETIC_IMAGES} synthetic smears into {root}")
+            partial = root.with_name(root.name + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            synthetic.make(partial, images=SYNTHETIC_IMAGES, seed=0, layout="wbc")
+            partial.rename(root)
+    splits = find(root)
+    train, val = SmearDataset(splits.train, CLASSES), SmearDataset(splits.val, CLASSES)
+    print(f"{root}: {len(train)} training images, {len(val)} validation images")
+    return train, val
+
+
+def open_model(args: argparse.Namespace) -> MaskRCNN:
+    """A new model, from random weights or from those of --weights. Raises ValueError for weights that cannot be read."""
+    config = Config.lisc(CLASSES)
+    if args.preset == "torchvision":
+        config = Config.torchvision(class_names=CLASSES)
+    model = MaskRCNN(config)
+    if args.weights:
+        print(f"{args.weights}: {load(model, args.weights)}")
+    return model
+
+
+def batches(dataset: SmearDataset, size: int, device: torch.device) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+    """One epoch: every image once, in random order, randomly turned and flipped."""
+    for indices in torch.randperm(len(dataset)).split(size):
+        samples = [random_flips_and_turns(*dataset[i]) for i in indices.tolist()]
+        yield (
+            [image.to(device) for image, _ in samples],
+            [{name: value.to(device) for name, value in target.items()} for _, target in samples],
+        )
+
+
+def rate(peak: float, step: int, progress: float) -> float:
+    """The learning rate: a linear warm-up, then half a cosine down to zero as progress goes from 0 to 1."""
+    return peak * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run is: counted in steps, or in minutes where these are limited."""
+
+    total_steps: int
+    minutes: float | None
+    step: int = 0
+    earlier_seconds: float = 0.0  # of a run that was resumed
+    validation_seconds: float = 0.0  # of the last validation: a time limit includes the last one
+    started: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    @property
+    def fraction(self) -> float:
+        """0 at the start, 1 at the end of training."""
+        if self.minutes is None:
+            return self.step / self.total_steps
+        return self.seconds / max(1.0, 60 * self.minutes - 1.1 * self.validation_seconds)
+
+    def left(self) -> str:
+        seconds = self.seconds * (1 / max(self.fraction, 1e-6) - 1)
+        return tqdm.format_interval(max(0, int(seconds)))
+
+
+def train_epoch(
+    model: MaskRCNN, optimizer: torch.optim.Optimizer, dataset: SmearDataset, args: argparse.Namespace, run: Progress
+) -> dict[str, float]:
+    """Returns the mean of each loss. Raises FloatingPointError if the loss is no longer a number."""
+    model.train()
+    device = next(model.parameters()).device
+    sums: dict[str, float] = {}
+    bar = tqdm(batches(dataset, args.batch, device), total=math.ceil(len(dataset) / args.batch), leave=False)
+    for count, (images, targets) in enumerate(bar, start=1):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(args.rate, run.step, run.fraction)
+        with autocast(device, args.precision):
+            losses = model(images, targets)
+        total = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=5.0)
+        optimizer.step()
+        run.step += 1
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+        if not math.isfinite(total.item()):
+            raise FloatingPointError(f"the loss is {total.item()} at step {run.step}; try a lower --rate")
+        bar.set_postfix_str(f"loss {sum(sums.values()) / count:.3f}, rate {optimizer.param_groups[0]['lr']:.1e}, "
+                            f"{run.left()} left")  # fmt: skip
+        if run.fraction >= 1:
+            break
+    bar.close()
+    return {name: value / count for name, value in sums.items()}
+
+
+def log_epoch(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Append the last line of history to log.jsonl, redraw the curves, and say the figures that matter."""
+    line = history[-1]
+    with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+    curves(history).savefig(folder / "curves.png", dpi=100)
+    train_loss, val_loss = sum(line["train"].values()), sum(line["val"].values())
+    print(
+        f"epoch {line['epoch']:3d}  {line['minutes']:5.1f} min  loss {train_loss:.3f} (validation {val_loss:.3f})  "
+        + "  ".join(
+            f"{kind.replace('_', ', ')} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}"
+            for kind in ("mask", "box", "mask_any_class")
+        )
+    )
+
+
+@torch.inference_mode()
+def draw_predictions(model: MaskRCNN, dataset: SmearDataset, path: Path, precision: str, count: int = 5) -> None:
+    """Ground truth beside prediction for `count` images, spread evenly over the data set."""
+    model.eval()
+    device = next(model.parameters()).device
+    examples = []
+    for i in torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).long().tolist():
+        image, target = dataset[i]
+        with autocast(device, precision):
+            prediction = model([image.to(device)])[0]
+        examples.append((image, target, {name: value.cpu() for name, value in prediction.items()}))
+    comparison(examples, model.config.class_names).savefig(path, dpi=100)
+
+
+def run_folder(args: argparse.Namespace) -> Path:
+    """--out, or the first of runs/NAME, runs/NAME-2, ... that does not exist. Raises ValueError rather than overwrite."""
+    if args.out:
+        if (args.out / "log.jsonl").exists():
+            raise ValueError(f"{args.out} holds a run already; choose another --out, or go on with --resume {args.out}")
+        return args.out
+    name, number = Path("runs") / Path(args.data).resolve().name, 1
+    folder = name
+    while folder.exists():
+        number += 1
+        folder = name.with_name(f"{name.name}-{number}")
+    return folder
+
+
+def train(args: argparse.Namespace) -> int:
+    """Returns the exit code."""
+    resumed: dict[str, Any] = {}
+    if args.resume:
+        model, resumed = load_checkpoint(args.resume / "last.pt")
+        args = argparse.Namespace(**{**vars(args), **resumed["arguments"], "out": args.resume})
+    torch.manual_seed(args.seed)
+    train_set, val_set = open_data(args)
+    if not args.resume:
+        model = open_model(args)
+        args.out = run_folder(args)
+    model.to(best_device())
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=args.rate, weight_decay=0.05)
+    run = Progress(args.epochs * math.ceil(len(train_set) / args.batch), args.minutes)
+    history: list[dict[str, Any]] = []
+    if args.resume:
+        optimizer.load_state_dict(resumed["optimizer"])
+        run.step, run.earlier_seconds, history = resumed["step"], resumed["seconds"], resumed["history"]
+    args.out.mkdir(parents=True, exist_ok=True)
+    arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
+    description = json.dumps({"arguments": arguments, "model": model.config.to_dict()}, indent=2)
+    (args.out / "config.json").write_text(description + "\n", encoding="utf-8")
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"training {parameters:.1f} million parameters on {best_device()}; the run is in {args.out}")
+
+    def save(name: str) -> None:
+        save_checkpoint(args.out / name, model, optimizer=optimizer.state_dict(), arguments=arguments, step=run.step,
+                        seconds=run.seconds, history=history)  # fmt: skip
+
+    try:
+        while run.fraction < 1:
+            losses = train_epoch(model, optimizer, train_set, args, run)
+            start = time.monotonic()
+            bar = tqdm((val_set[i] for i in range(len(val_set))), "validating", len(val_set), leave=False)
+            metrics = validate(model, bar, args.precision)
+            run.validation_seconds = time.monotonic() - start
+            best = max((line["mask"]["ap"] for line in history), default=-1.0)
+            history.append({"epoch": len(history) + 1, "step": run.step, "minutes": run.seconds / 60, "train": losses, **metrics})
+            log_epoch(args.out, history)
+            save("last.pt")
+            if not metrics["mask"]["ap"] <= best:  # also where there is no AP for want of labelled objects
+                save("best.pt")
+    except KeyboardInterrupt:
+        save("last.pt")
+        print(f"\nstopped; go on with: python train.py --resume {args.out}")
+        return 130
+    finish(args, val_set, history)
+    return 0
+
+
+def finish(args: argparse.Namespace, val_set: SmearDataset, history: list[dict[str, Any]]) -> None:
+    """Draw the best checkpoint's predictions and say the run's result."""
+    model, saved = load_checkpoint(args.out / "best.pt")
+    picture = args.out / "predictions.png"
+    draw_predictions(model.to(best_device()), val_set, picture, args.precision)
+    best = saved["history"][-1]
+    print(f"best epoch: {best['epoch']} of {len(history)}, {history[-1]['minutes']:.1f} minutes in all")
+    print(f"mask AP {best['mask']['ap']:.3f}, mask AP50 {best['mask']['ap50']:.3f} on {len(val_set)} validation images")
+    print(f"predictions beside ground truth: {picture}")
+
+
+def main() -> int:
+    """Every problem with the data or the arguments is said in one message before training starts."""
+    try:
+        return train(parse_arguments())
+    except (DataError, ValueError, FloatingPointError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
