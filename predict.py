@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from data.dataset import load_image
+from data.lisc import DataError
 from PIL import Image
 from tqdm import tqdm
 
-from data.dataset import load_image
-from data.lisc import DataError
 from maskrcnn import MaskRCNN
 from maskrcnn.heads.paste import label_map
 from maskrcnn.precision import PRECISIONS, autocast, best_device
@@ -33,10 +33,16 @@ examples:
   python predict.py --weights runs/lisc/best.pt "data/LISC/More Dataset without Ground Truth" --out found""",
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER", help="images, or folders of images")
-    parser.add_argument("--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
+    parser.add_argument(
+        "--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py"
+    )
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="where to write (default: %(default)s)")
-    parser.add_argument("--min-score", type=float, default=0.5, help="leave weaker detections out (default: %(default)s)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)")
+    parser.add_argument(
+        "--min-score", type=float, default=0.5, help="leave weaker detections out (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -54,7 +60,9 @@ def find_images(inputs: list[Path]) -> list[tuple[Path, Path]]:
     for file, output in found:
         other = first.setdefault(output, file)
         if other != file:
-            raise DataError(f"{other} and {file} would both be written as {output}_*; predict them with two values of --out")
+            raise DataError(
+                f"{other} and {file} would both be written as {output}_*; predict them with two values of --out"
+            )
     return found
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from data.dataset import SmearDataset
+from data.lisc import CLASSES, DataError, find
 from torch import Tensor
 from tqdm import tqdm
 
 from data import synthetic
 from data.augment import random_flips_and_turns
-from data.dataset import SmearDataset
-from data.lisc import CLASSES, DataError, find
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.validate import validate
 from maskrcnn.precision import PRECISIONS, autocast, best_device
@@ -85,7 +85,7 @@ def open_data(args: argparse.Namespace) -> tuple[SmearDataset, SmearDataset]:
 
 
 def open_model(args: argparse.Namespace) -> MaskRCNN:
-    """A new model, from random weights or from those of --weights. Raises ValueError for weights that cannot be read."""
+    """A new model, from random weights or from those of --weights. Raises ValueError if they cannot be read."""
     config = Config.lisc(CLASSES)
     if args.preset == "torchvision":
         config = Config.torchvision(class_names=CLASSES)
@@ -95,7 +95,9 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
     return model
 
 
-def batches(dataset: SmearDataset, size: int, device: torch.device) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+def batches(
+    dataset: SmearDataset, size: int, device: torch.device
+) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
     """One epoch: every image once, in random order, randomly turned and flipped."""
     for indices in torch.randperm(len(dataset)).split(size):
         samples = [random_flips_and_turns(*dataset[i]) for i in indices.tolist()]
@@ -199,7 +201,7 @@ def draw_predictions(model: MaskRCNN, dataset: SmearDataset, path: Path, precisi
 
 
 def run_folder(args: argparse.Namespace) -> Path:
-    """--out, or the first of runs/NAME, runs/NAME-2, ... that does not exist. Raises ValueError rather than overwrite."""
+    """--out, or the first of runs/NAME, runs/NAME-2, ... that does not exist. Raises ValueError before overwriting."""
     if args.out:
         if (args.out / "log.jsonl").exists():
             raise ValueError(f"{args.out} holds a run already; choose another --out, or go on with --resume {args.out}")
@@ -249,7 +251,9 @@ def train(args: argparse.Namespace) -> int:
             metrics = validate(model, bar, args.precision)
             run.validation_seconds = time.monotonic() - start
             best = max((line["mask"]["ap"] for line in history), default=-1.0)
-            history.append({"epoch": len(history) + 1, "step": run.step, "minutes": run.seconds / 60, "train": losses, **metrics})
+            history.append(
+                {"epoch": len(history) + 1, "step": run.step, "minutes": run.seconds / 60, "train": losses, **metrics}
+            )
             log_epoch(args.out, history)
             save("last.pt")
             if not metrics["mask"]["ap"] <= best:  # also where there is no AP for want of labelled objects

@@ -28,7 +28,9 @@ def flip_vertically(image: Tensor, target: dict[str, Tensor]) -> Sample:
     return transpose(*flip_horizontally(*transpose(image, target)))
 
 
-def random_flips_and_turns(image: Tensor, target: dict[str, Tensor], generator: torch.Generator | None = None) -> Sample:
+def random_flips_and_turns(
+    image: Tensor, target: dict[str, Tensor], generator: torch.Generator | None = None
+) -> Sample:
     """One of the eight ways to lay a rectangle down, each equally likely."""
     changes: tuple[Callable[..., Sample], ...] = (flip_horizontally, flip_vertically, transpose)
     for change, coin in zip(changes, torch.rand(3, generator=generator).tolist(), strict=True):

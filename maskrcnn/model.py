@@ -75,9 +75,7 @@ class MaskRCNN(nn.Module):
         """The five losses, in training and in evaluation: L = L_cls + L_box + L_mask (sec. 3), and the RPN's two."""
         return last(self.stages(images, targets))
 
-    def stages(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
-    ) -> Iterator[Stage]:
+    def stages(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None) -> Iterator[Stage]:
         """Run the model and yield every stage's name and output in order; stop anywhere.
 
         With targets it goes the way of training and ends with ("losses", ...); without it detects and ends with
@@ -130,7 +128,12 @@ class MaskRCNN(nn.Module):
         box = self.box_head(roi_features.roi_features)  # [R, C, 7, 7] -> K + 1 classes
         yield "box_head", box
         box_losses = box_loss(
-            box, torch.cat(rois.boxes), torch.cat(rois.labels), rois.matched_boxes(gt.boxes), c.box_weights, c.smooth_l1_beta
+            box,
+            torch.cat(rois.boxes),
+            torch.cat(rois.labels),
+            rois.matched_boxes(gt.boxes),
+            c.box_weights,
+            c.smooth_l1_beta,
         )
         yield "box_losses", box_losses
         positives = rois.positives()
@@ -168,13 +171,13 @@ def restore(batch: Batch, detections: Detections, masks: Tensor) -> list[dict[st
         size = batch.original_sizes[i]
         boxes = scale_boxes(detections.boxes[i], batch.sizes[i], size)
         pasted = paste_masks(mask, boxes, size)[:, None]  # [D_i, 1, H, W]
-        results.append({"boxes": boxes, "labels": detections.labels[i], "scores": detections.scores[i], "masks": pasted})
+        results.append(
+            {"boxes": boxes, "labels": detections.labels[i], "scores": detections.scores[i], "masks": pasted}
+        )
     return results
 
 
 def last(stages: Iterator[Stage]) -> Any:
     """Run the stages to their end and return the output of the last one."""
-    output = None
-    for _, output in stages:
-        pass
+    *_, (_, output) = stages
     return output

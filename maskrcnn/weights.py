@@ -136,7 +136,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: not a readable PyTorch checkpoint; was it cut off while copying? ({error})") from error
+        raise ValueError(
+            f"{path}: not a readable PyTorch checkpoint; was it cut off while copying? ({error})"
+        ) from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights")
     return dict(checkpoint)

@@ -68,14 +68,18 @@ def ellipse_targets(sizes: list[tuple[int, int]], num_classes: int) -> list[dict
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         masks, boxes = [], []
         for _ in range(4):
-            cx, cy, rx, ry = (torch.rand(4, generator=generator) * torch.tensor([0.6 * width, 0.6 * height, 40, 40])).tolist()
+            cx, cy, rx, ry = (
+                torch.rand(4, generator=generator) * torch.tensor([0.6 * width, 0.6 * height, 40, 40])
+            ).tolist()
             cx, cy, rx, ry = cx + 0.2 * width, cy + 0.2 * height, rx + 12, ry + 12
             mask = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1
             rows, columns = torch.where(mask.any(1))[0], torch.where(mask.any(0))[0]
             masks.append(mask)
             boxes.append([columns[0].item(), rows[0].item(), columns[-1].item() + 1, rows[-1].item() + 1])
         labels = torch.randint(1, num_classes, (4,), generator=generator)
-        targets.append({"boxes": torch.tensor(boxes).float(), "labels": labels, "masks": torch.stack(masks).to(torch.uint8)})
+        targets.append(
+            {"boxes": torch.tensor(boxes).float(), "labels": labels, "masks": torch.stack(masks).to(torch.uint8)}
+        )
     return targets
 
 
@@ -213,5 +217,8 @@ def test_the_five_losses_and_their_gradients_agree(num_classes):
     ours_grads = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
     assert len(ours_grads) == len(gradients)
     loaded = {name: p.data for name, p in theirs_of_ours.named_parameters()}
-    differences["gradients"] = (max(float((g - loaded[n]).norm() / loaded[n].norm()) for n, g in ours_grads.items()), 1e-3)
+    differences["gradients"] = (
+        max(float((g - loaded[n]).norm() / loaded[n].norm()) for n, g in ours_grads.items()),
+        1e-3,
+    )
     report(f"{num_classes} classes", differences)

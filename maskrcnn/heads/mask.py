@@ -66,7 +66,9 @@ class MaskHead(nn.Module):
 
 
 @torch.no_grad()
-def mask_targets(boxes: list[Tensor], matched: list[Tensor], masks: list[Tensor], size: int, aligned: bool) -> MaskTargets:
+def mask_targets(
+    boxes: list[Tensor], matched: list[Tensor], masks: list[Tensor], size: int, aligned: bool
+) -> MaskTargets:
     """Each RoI's object, cut to the RoI by RoIAlign as its features are. size: M.
 
     For each image: boxes [R_i, 4], matched [R_i] indices into its masks [N_i, H, W].

@@ -4,4 +4,12 @@ from maskrcnn.roi.align import pyramid_roi_align, roi_align
 from maskrcnn.roi.levels import RoIFeatureExtractor, RoIFeatures, assign_levels
 from maskrcnn.roi.sampling import RoIs, RoISampler
 
-__all__ = ["RoIFeatureExtractor", "RoIFeatures", "RoISampler", "RoIs", "assign_levels", "pyramid_roi_align", "roi_align"]
+__all__ = [
+    "RoIFeatureExtractor",
+    "RoIFeatures",
+    "RoISampler",
+    "RoIs",
+    "assign_levels",
+    "pyramid_roi_align",
+    "roi_align",
+]

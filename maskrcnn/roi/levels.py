@@ -25,7 +25,9 @@ class RoIFeatures(NamedTuple):
         return describe(self)
 
 
-def assign_levels(boxes: Tensor, min_level: int, max_level: int, canonical_size: float, canonical_level: int = 4) -> Tensor:
+def assign_levels(
+    boxes: Tensor, min_level: int, max_level: int, canonical_size: float, canonical_level: int = 4
+) -> Tensor:
     """k = floor(k0 + log2(sqrt(w h) / 224)), cut to min_level..max_level. boxes [R, 4] -> int64 [R].
 
     canonical_size: the side, in pixels, of the box that is read from level `canonical_level` (224 from P4).
@@ -55,7 +57,5 @@ class RoIFeatureExtractor:
         rois = box_algebra.with_batch_index(boxes)  # [R, 5]
         levels = assign_levels(rois[:, 1:], first, last, self.canonical_size) - first  # [R], 0 is the finest
         scales = [1 / stride for stride in strides]
-        roi_features = pyramid_roi_align(
-            maps, rois, levels, scales, output_size, self.sampling_ratio, self.aligned
-        )
+        roi_features = pyramid_roi_align(maps, rois, levels, scales, output_size, self.sampling_ratio, self.aligned)
         return RoIFeatures(roi_features, levels)

@@ -9,8 +9,8 @@ from maskrcnn.rpn.proposals import Proposals, ProposalSelector
 __all__ = [
     "AnchorGenerator",
     "Anchors",
-    "Proposals",
     "ProposalSelector",
+    "Proposals",
     "RPNHead",
     "RPNLosses",
     "RPNPrediction",

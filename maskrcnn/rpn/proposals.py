@@ -39,7 +39,9 @@ class ProposalSelector:
         level = torch.arange(len(anchors.per_level), device=best.device)
         level = level.repeat_interleave(torch.tensor(anchors.per_level, device=best.device))  # [A]
         selected = [
-            self._select(prediction.objectness[i, index], prediction.deltas[i, index], anchors.boxes[index], level[index], s)
+            self._select(
+                prediction.objectness[i, index], prediction.deltas[i, index], anchors.boxes[index], level[index], s
+            )
             for i, (index, s) in enumerate(zip(best, sizes, strict=True))
         ]
         return Proposals([boxes for boxes, _ in selected], [objectness for _, objectness in selected])

@@ -1,0 +1,87 @@
+import pytest
+import torch
+import torchvision
+from torchvision.models._utils import IntermediateLayerGetter
+
+from maskrcnn.backbone import ResNet, norm_layer
+from maskrcnn.weights import translate
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    return ResNet("resnet50", norm_layer("frozen_batchnorm"), frozen_stages=2).eval()
+
+
+def scatter_statistics(model):
+    """Statistics as a trained network has them, so that a norm in the wrong place shows; branches do not explode."""
+    generator = torch.Generator().manual_seed(1)
+    for name, value in model.state_dict().items():
+        if name.endswith(("running_mean", "bias")) and value.is_floating_point():
+            value.copy_(torch.rand(value.shape, generator=generator) * 0.4 - 0.2)
+        if name.endswith("running_var"):
+            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+        if name.endswith("bn3.weight"):
+            value.copy_(torch.rand(value.shape, generator=generator) * 0.3 + 0.1)
+
+
+@pytest.mark.parametrize("kind", ["resnet50", "resnet101"])
+@torch.inference_mode()
+def test_c2_to_c5_agree_with_torchvision(kind, pixels):
+    theirs = getattr(torchvision.models, kind)(weights=None).eval()
+    scatter_statistics(theirs)
+    ours = ResNet(kind, norm_layer("frozen_batchnorm")).eval()
+    state = dict(translate(name, value) for name, value in theirs.state_dict().items())
+    state = {name.removeprefix("backbone.resnet."): value for name, value in state.items() if not name.startswith("fc.")}
+    loaded = ours.load_state_dict(state, strict=False)
+    assert not loaded.missing_keys
+    assert all(name.endswith("num_batches_tracked") for name in loaded.unexpected_keys)
+    expected = IntermediateLayerGetter(theirs, {f"layer{n}": f"C{n + 1}" for n in range(1, 5)})(pixels)
+    for stage, actual in zip(expected.values(), ours(pixels), strict=True):
+        assert (actual - stage).abs().max() <= 1e-4 * stage.abs().max()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (63, 65)])
+@torch.inference_mode()
+def test_each_stage_halves_the_size_and_doubles_the_channels(resnet, size):
+    height, width = size
+    for stage, stride, channels in zip(
+        resnet(torch.randn(1, 3, *size)), (4, 8, 16, 32), (256, 512, 1024, 2048), strict=True
+    ):
+        assert stage.shape == (1, channels, -(-height // stride), -(-width // stride))
+
+
+@pytest.mark.parametrize("stride_in_1x1", [False, True])
+def test_the_stride_is_in_the_3x3_or_in_the_1x1_before_it(stride_in_1x1):
+    with torch.device("meta"):
+        resnet = ResNet("resnet50", norm_layer("frozen_batchnorm"), stride_in_1x1)
+        assert [stage.shape[-1] for stage in resnet(torch.empty(1, 3, 64, 64))] == [16, 8, 4, 2]
+    for stage in (resnet.res3, resnet.res4, resnet.res5):
+        assert stage[0].conv1.stride == ((2, 2) if stride_in_1x1 else (1, 1))
+        assert stage[0].conv2.stride == ((1, 1) if stride_in_1x1 else (2, 2))
+    assert resnet.res2[0].conv1.stride == resnet.res2[0].conv2.stride == (1, 1)
+
+
+@pytest.mark.parametrize("frozen_stages", range(6))
+def test_the_first_stages_are_frozen(frozen_stages):
+    with torch.device("meta"):
+        resnet = ResNet("resnet50", norm_layer("groupnorm"), frozen_stages=frozen_stages)
+    learns = [
+        {p.requires_grad for p in getattr(resnet, name).parameters()} for name in ("stem", "res2", "res3", "res4", "res5")
+    ]
+    assert learns == [{False}] * frozen_stages + [{True}] * (5 - frozen_stages)
+
+
+def test_frozen_stages_get_no_gradient_and_the_others_do(resnet, pixels):
+    sum(stage.mean() for stage in resnet(pixels)).backward()
+    assert all(p.grad is None for module in (resnet.stem, resnet.res2) for p in module.parameters())
+    assert all(p.grad is not None for module in (resnet.res3, resnet.res4, resnet.res5) for p in module.parameters())
+
+
+def test_an_unknown_backbone_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'resnet18' is not known; choose resnet50 or resnet101"):
+        ResNet("resnet18", norm_layer("groupnorm"))

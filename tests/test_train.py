@@ -1,0 +1,139 @@
+"""train.py and predict.py as a user calls them, on a few small drawn cells."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskrcnn.weights import load_checkpoint
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script: str, *arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def draw_field(folder: Path, split: str, name: str, label: str, x: int) -> None:
+    """A dark disc on a light field of 160 x 128, and its mask."""
+    rows, columns = np.mgrid[:128, :160]
+    cell = (rows - 64) ** 2 + (columns - x) ** 2 < 24**2
+    image = np.where(cell[..., None], (110, 60, 150), (235, 215, 225)).astype(np.uint8)
+    for kind, pixels in (("image", image), ("mask", cell.astype(np.uint8) * 200)):
+        path = folder / split / kind / label / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def smears(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("smears")
+    for i, label in enumerate(("Neutrophil", "Lymphocyte")):
+        for k in range(2):
+            draw_field(folder, "train", f"{label}_{k}", label, 50 + 30 * k + 10 * i)
+        draw_field(folder, "val", f"{label}_9", label, 70)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(smears, tmp_path_factory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    result = run("train.py", "--data", smears, "--out", folder, "--epochs", 2)
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
+
+
+def test_a_run_leaves_everything_it_promises(finished):
+    folder, printed = finished
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "log.jsonl",
+        "curves.png",
+        "predictions.png",
+        "best.pt",
+        "last.pt",
+    }
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert [line["step"] for line in lines] == [2, 4]
+    for line in lines:
+        assert line["train"].keys() == line["val"].keys()
+        assert len(line["train"]) == 5
+        assert all(0 <= line[kind]["ap50"] <= 1 for kind in ("mask", "box", "mask_any_class"))
+        assert line["mask"]["per_class"].keys() == {"neutrophil", "lymphocyte"}  # the others have no cell here
+    assert "mask AP50" in printed.splitlines()[-2]
+    assert printed.splitlines()[-1].endswith(str(folder / "predictions.png"))
+    for name in ("curves.png", "predictions.png"):
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 300
+
+
+def test_the_best_checkpoint_is_a_whole_model(finished):
+    model, saved = load_checkpoint(finished[0] / "best.pt")
+    assert model.config.class_names[4] == "neutrophil"
+    assert saved["history"]
+    with torch.no_grad():
+        assert len(model.eval()([torch.rand(3, 64, 64)])) == 1
+
+
+def test_a_run_is_resumed_where_it_stopped(smears, tmp_path):
+    assert run("train.py", "--data", smears, "--out", tmp_path / "run", "--epochs", 1).returncode == 0
+    checkpoint = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    checkpoint["arguments"]["epochs"] = 2  # as if it had been stopped in the middle
+    torch.save(checkpoint, tmp_path / "run" / "last.pt")
+    result = run("train.py", "--resume", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert [json.loads(line)["step"] for line in lines] == [2, 4]
+
+
+def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finished, smears, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "good.png").write_bytes((smears / "val/image/Neutrophil/Neutrophil_9.png").read_bytes())
+    (folder / "cut_off.png").write_bytes((folder / "good.png").read_bytes()[:100])
+    result = run("predict.py", folder, "--weights", finished[0], "--out", tmp_path / "out", "--min-score", 0.0)
+    assert result.returncode == 1
+    assert "cut_off.png" in result.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good_overlay.png", "good_labels.png"}
+    with Image.open(tmp_path / "out/good_overlay.png") as overlay, Image.open(tmp_path / "out/good_labels.png") as labels:
+        assert overlay.size == labels.size == (160, 128)
+        assert np.asarray(labels).dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "messages"),
+    [
+        ("train.py", ["--data", "nowhere/LISC"], ["nowhere/LISC", "--data synthetic"]),
+        ("train.py", ["--resume", "nowhere"], ["nowhere/last.pt", "no such file"]),
+        ("predict.py", ["x.png", "--weights", "nowhere"], ["nowhere", "no such file"]),
+    ],
+)
+def test_what_is_missing_is_named_with_the_remedy_before_anything_starts(script, arguments, messages, tmp_path):
+    result = run(script, *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert all(message in result.stderr for message in messages)
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_never_overwritten(finished, smears):
+    before = (finished[0] / "log.jsonl").read_text()
+    result = run("train.py", "--data", smears, "--out", finished[0])
+    assert result.returncode == 2
+    assert "--resume" in result.stderr
+    assert (finished[0] / "log.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("script", ["train.py", "predict.py"])
+def test_help_teaches_by_example(script):
+    result = run(script, "--help")
+    assert result.returncode == 0
+    assert f"python {script} " in result.stdout
