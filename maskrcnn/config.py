@@ -22,7 +22,7 @@ class Config:
 
     # Images
     min_size: int = 800  # the shorter edge after resizing (3.1)
-    max_size: int = 1333  # the longer edge at most (FPN 5.1)
+    max_size: int = 1333  # the longer edge at most (the authors' code)
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet, in 0..1
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     size_divisor: int = 64  # the padded size is a multiple: the coarsest stride, so that all cells have whole pixels
@@ -47,10 +47,10 @@ class Config:
     # Region Proposal Network
     rpn_positive_iou: float = 0.7  # (RPN 3.1.2)
     rpn_negative_iou: float = 0.3
-    rpn_batch: int = 256  # anchors sampled in an image
+    rpn_batch: int = 256  # anchors sampled in an image (RPN 3.1.3)
     rpn_positive_fraction: float = 0.5
     rpn_pre_nms: tuple[int, int] = (2000, 1000)  # boxes a level before NMS, in training and after it
-    rpn_post_nms: tuple[int, int] = (2000, 1000)  # boxes an image after NMS (FPN 4.1; 3.1 Inference)
+    rpn_post_nms: tuple[int, int] = (2000, 1000)  # boxes an image after NMS (FPN 5.2; 3.1 Inference)
     rpn_nms_threshold: float = 0.7  # (RPN 3.3)
     rpn_min_size: float = 1e-3  # pixels: only boxes emptied by clipping go
 

@@ -122,7 +122,7 @@ def check_image(image: Tensor, i: int) -> None:
 
 
 def check_target(target: dict[str, Tensor], i: int, size: Size, num_classes: int) -> None:
-    """Raise ValueError, naming target i of the batch and the remedy, unless its boxes, labels and masks can be trained on."""
+    """Raise ValueError, naming target i of the batch and what is wrong, unless it can be trained on."""
     missing = {"boxes", "labels", "masks"} - target.keys()
     if missing:
         raise ValueError(f"target {i} lacks {', '.join(sorted(missing))}")

@@ -1,7 +1,8 @@
 """Which prediction learns from which ground truth, and which ones are drawn to learn at all.
 
-The RPN (Ren et al. 2015, sec. 3.1.2) and the RoI stage (He et al. 2017, sec. 3.1 "Training") do the same two things with
-other thresholds: match every candidate box to the ground-truth box that it overlaps most, then draw a balanced sample.
+The RPN (Ren et al. 2015, sec. 3.1.2 and 3.1.3) and the RoI stage (He et al. 2017, sec. 3.1 "Training") do the same two
+things with other thresholds: match every candidate box to the ground-truth box that it overlaps most, then draw a
+balanced sample.
 
 Glossary: N ground-truth boxes, M candidates (anchors or proposals).
 """

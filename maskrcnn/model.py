@@ -155,7 +155,7 @@ class MaskRCNN(nn.Module):
         )
 
     def proposal_selector(self, training: bool) -> ProposalSelector:
-        """Training looks at more proposals than detection (FPN 4.1), so the two modes select differently."""
+        """Training looks at more proposals than detection (FPN 5.2), so the two modes select differently."""
         c, mode = self.config, 0 if training else 1
         return ProposalSelector(c.rpn_pre_nms[mode], c.rpn_post_nms[mode], c.rpn_nms_threshold, c.rpn_min_size)
 

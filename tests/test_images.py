@@ -86,7 +86,9 @@ def test_resize_pad_restore_is_the_identity_at_720_by_576(min_size, max_size):
     batch = changed.batch([image, tall])  # the other image makes padding of a hundred pixels and more
     boxes = changed.targets([target, empty], batch, 1).boxes[0]
     assert batch.pixels.shape[-2] - batch.sizes[0][0] > 60
-    torch.testing.assert_close(boxes[0, 2] - boxes[0, 0], torch.tensor(81.5 * batch.sizes[0][1] / 720), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        boxes[0, 2] - boxes[0, 0], torch.tensor(81.5 * batch.sizes[0][1] / 720), rtol=1e-5, atol=0
+    )
     restored = scale_boxes(boxes, batch.sizes[0], batch.original_sizes[0])
     torch.testing.assert_close(restored, target["boxes"], atol=1e-4, rtol=0)
 

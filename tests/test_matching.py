@@ -70,7 +70,9 @@ def test_without_candidates_there_is_nothing_to_match(keep_best, objects):
 
 
 def matched_with(positives, negatives, ignored):
-    marks = torch.cat([torch.arange(positives) % 3, torch.full((negatives,), NEGATIVE), torch.full((ignored,), IGNORED)])
+    marks = torch.cat(
+        [torch.arange(positives) % 3, torch.full((negatives,), NEGATIVE), torch.full((ignored,), IGNORED)]
+    )
     return marks[torch.randperm(len(marks), generator=torch.Generator().manual_seed(0))]
 
 

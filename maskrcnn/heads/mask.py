@@ -81,7 +81,7 @@ def mask_targets(
 
 
 def mask_loss(prediction: MaskPrediction, targets: MaskTargets) -> Tensor:
-    """Mean binary cross-entropy on the true class's mask only: classes do not compete (sec. 3 "Mask Representation").
+    """Mean binary cross-entropy on the true class's mask only: classes do not compete (sec. 3, L_mask; table 2b).
 
     Returns a scalar; 0, still attached to the graph, where there is no RoI.
     """

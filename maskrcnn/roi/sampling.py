@@ -25,7 +25,7 @@ class RoIs(NamedTuple):
         return describe(self)
 
     def positives(self) -> "RoIs":
-        """Only the RoIs of objects: what the mask head learns from (sec. 3, "L_mask is defined only on positive RoIs")."""
+        """Only the RoIs of objects: what the mask head learns from (sec. 3.1, "L_mask is defined only on positive RoIs")."""
         keep = [labels > 0 for labels in self.labels]
         return RoIs(*([value[k] for value, k in zip(field, keep, strict=True)] for field in self))
 

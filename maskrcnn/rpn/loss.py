@@ -1,5 +1,5 @@
 """What the RPN learns from: each anchor is object, background or neither; a balanced sample of them is drawn; two losses
-(Ren et al. 2015, sec. 3.1.2, eq. 1).
+(Ren et al. 2015, sec. 3.1.2, eq. 1; the sample, sec. 3.1.3).
 
 Glossary: S anchors sampled in the batch, P of them positive. Anchors of all images are counted in one row of B * A.
 """

@@ -36,7 +36,9 @@ def test_c2_to_c5_agree_with_torchvision(kind, pixels):
     scatter_statistics(theirs)
     ours = ResNet(kind, norm_layer("frozen_batchnorm")).eval()
     state = dict(translate(name, value) for name, value in theirs.state_dict().items())
-    state = {name.removeprefix("backbone.resnet."): value for name, value in state.items() if not name.startswith("fc.")}
+    state = {
+        name.removeprefix("backbone.resnet."): value for name, value in state.items() if not name.startswith("fc.")
+    }
     loaded = ours.load_state_dict(state, strict=False)
     assert not loaded.missing_keys
     assert all(name.endswith("num_batches_tracked") for name in loaded.unexpected_keys)
@@ -71,7 +73,8 @@ def test_the_first_stages_are_frozen(frozen_stages):
     with torch.device("meta"):
         resnet = ResNet("resnet50", norm_layer("groupnorm"), frozen_stages=frozen_stages)
     learns = [
-        {p.requires_grad for p in getattr(resnet, name).parameters()} for name in ("stem", "res2", "res3", "res4", "res5")
+        {p.requires_grad for p in getattr(resnet, name).parameters()}
+        for name in ("stem", "res2", "res3", "res4", "res5")
     ]
     assert learns == [{False}] * frozen_stages + [{True}] * (5 - frozen_stages)
 

@@ -63,16 +63,21 @@ def test_roi_features_agree_with_torchvision(sampling_ratio):
     pooler = MultiScaleRoIAlign(["0", "1", "2", "3"], 7, sampling_ratio)
     expected = pooler({str(n): m for n, m in enumerate(maps)}, boxes, [(256, 320)] * 2)
     features = RoIFeatureExtractor(False, sampling_ratio, 224)(maps, STRIDES, boxes, 7)
-    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features.roi_features, expected, atol=1e-4, rtol=1e-4)
+    assert features.levels.equal(LevelMapper(2, 5)(boxes))
 
 
 def test_each_roi_reads_its_level_and_its_image():
     # Every map is constant: 10 times the image plus the level.
-    maps = [torch.stack([torch.full((1, 512 // s, 512 // s), 10.0 * i + k) for i in range(2)]) for k, s in enumerate(STRIDES, 2)]
+    maps = [
+        torch.tensor([k, 10.0 + k])[:, None, None, None].expand(2, 1, 512 // stride, 512 // stride)
+        for k, stride in enumerate(STRIDES, start=2)
+    ]
     boxes = [torch.tensor([square(448.0), square(20.0)]), torch.tensor([square(224.0), square(112.0), square(450.0)])]
     features = RoIFeatureExtractor(True, 2, 224)(maps, STRIDES, boxes, 3)
-    assert features.shape == (5, 1, 3, 3)
-    torch.testing.assert_close(features[:, 0], torch.tensor([5.0, 2.0, 14.0, 13.0, 15.0])[:, None, None].expand(5, 3, 3))
+    expected = torch.tensor([5.0, 2.0, 14.0, 13.0, 15.0])[:, None, None, None].expand(5, 1, 3, 3)
+    torch.testing.assert_close(features.roi_features, expected)
+    assert features.levels.tolist() == [3, 0, 2, 1, 3]  # 0 is P2
 
 
 @pytest.mark.parametrize("aligned", [True, False])
@@ -83,10 +88,11 @@ def test_a_roi_on_a_ramp_reads_the_position_of_its_bins(aligned):
     features = RoIFeatureExtractor(aligned, 2, 224)(maps, STRIDES, [torch.tensor([[20.0, 20.0, 76.0, 76.0]])], 7)
     centres = 20 + 8 * (torch.arange(7) + 0.5)
     # Without alignment, everything is read half a cell, 2 px, too far.
-    torch.testing.assert_close(features[0, 0, 0], centres if aligned else centres + 2)
+    torch.testing.assert_close(features.roi_features[0, 0, 0], centres if aligned else centres + 2)
 
 
 def test_no_rois_have_no_features():
     maps = [torch.zeros(2, 3, 64 // s, 64 // s) for s in STRIDES]
     features = RoIFeatureExtractor(True, 2, 224)(maps, STRIDES, [torch.zeros(0, 4)] * 2, 7)
-    assert features.shape == (0, 3, 7, 7)
+    assert features.roi_features.shape == (0, 3, 7, 7)
+    assert features.levels.shape == (0,)

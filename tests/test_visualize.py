@@ -1,0 +1,161 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from maskrcnn.visualize import CLASS_COLOURS, comparison, curves, draw_image, draw_objects, overlay
+
+NAMES = ("round", "square")
+
+
+@pytest.fixture
+def image():
+    return torch.rand(3, 60, 80, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def objects():
+    """A square of pixels 20..39 by 30..49, with room for its label above, as a target has it."""
+    masks = torch.zeros(1, 60, 80, dtype=torch.uint8)
+    masks[0, 30:50, 20:40] = 1
+    return {"boxes": torch.tensor([[20.0, 30.0, 40.0, 50.0]]), "labels": torch.tensor([2]), "masks": masks}
+
+
+@pytest.fixture
+def nothing():
+    return {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": torch.zeros(0, 60, 80)}
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def as_pixels(image):
+    return (image.permute(1, 2, 0).numpy() * 255).round().astype(int)
+
+
+def prediction_of(objects, score):
+    """A prediction has scores, and masks of one channel."""
+    return {**objects, "scores": torch.tensor([score]), "masks": objects["masks"][:, None].float() * 0.9}
+
+
+@pytest.mark.parametrize("size", [(60, 80), (29, 57), (113, 58), (201, 435)])
+def test_an_overlay_has_the_size_of_its_image(size):
+    # In inches and back: 29 / 100 * 100 is 28.999999999999996.
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": torch.zeros(0, *size)}
+    picture = overlay(torch.rand(3, *size), nothing, NAMES)
+    assert picture.shape == (*size, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_an_overlay_of_nothing_is_the_image_itself(image, nothing):
+    assert np.abs(overlay(image, nothing, NAMES).astype(int) - as_pixels(image)).max() <= 1
+
+
+def test_an_object_is_tinted_within_its_mask_and_nothing_else_is_touched(image, objects):
+    picture = overlay(image, objects, NAMES).astype(int)
+    inner = np.s_[34:46, 24:36]
+    tint = np.array(to_rgb(CLASS_COLOURS[1])) * 255  # of label 2
+    expected = 0.75 * as_pixels(image)[inner] + 0.25 * tint
+    assert np.abs(picture[inner] - expected).max() <= 2
+    outside = np.ones((60, 80), dtype=bool)
+    outside[10:54, 16:76] = False  # the object, its outline, and its label above it
+    assert np.abs(picture - as_pixels(image))[outside].max() <= 1
+
+
+def test_the_outline_runs_along_the_edge_of_the_mask(objects):
+    # On white, half way along each edge of the mask, the pixels on both sides of it are coloured and those 4 px off are not.
+    masks_only = {**objects, "boxes": torch.tensor([[2.0, 2.0, 3.0, 3.0]])}
+    change = 255 - overlay(torch.ones(3, 60, 80), masks_only, NAMES).astype(int).min(axis=2)
+    inner = change[40, 30]  # the tint alone
+    for row, column, (dy, dx) in ((40, 20, (0, 1)), (40, 40, (0, 1)), (30, 30, (1, 0)), (50, 30, (1, 0))):
+        assert change[row, column] > inner + 20
+        assert change[row - dy, column - dx] > inner + 20
+        assert {change[row + 4 * dy, column + 4 * dx], change[row - 5 * dy, column - 5 * dx]} == {0, inner}
+
+
+@pytest.mark.parametrize(("score", "shown"), [(0.7, True), (0.5, True), (0.4, False)])
+def test_only_predictions_of_the_least_score_are_drawn(image, objects, score, shown):
+    ax = draw_objects(Figure().subplots(), image, prediction_of(objects, score), NAMES, min_score=0.5)
+    assert [text.get_text() for text in ax.texts] == ([f"square {score:.2f}"] if shown else [])
+    assert len(ax.lines) == int(shown)
+
+
+def test_a_target_is_labelled_with_its_class_alone(image, objects):
+    ax = draw_objects(Figure().subplots(), image, objects, NAMES)
+    assert [text.get_text() for text in ax.texts] == ["square"]
+
+
+def test_the_box_is_drawn_in_continuous_coordinates(image, objects):
+    objects["boxes"] = torch.tensor([[19.5, 30.25, 40.0, 50.75]])
+    ax = draw_objects(Figure().subplots(), image, objects, NAMES)
+    corners = [[19.5, 30.25], [40, 30.25], [40, 50.75], [19.5, 50.75], [19.5, 30.25]]
+    assert ax.lines[0].get_xydata().tolist() == corners
+    assert ax.images[0].get_extent() == [0, 80, 60, 0]  # pixel i covers i to i + 1
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 80), (60, 0))
+
+
+def test_the_label_goes_into_the_box_where_there_is_no_room_above(image, objects):
+    objects["boxes"] = torch.tensor([[-3.0, 0.0, 40.0, 50.0]])
+    ax = draw_objects(Figure().subplots(), image, objects, NAMES)
+    assert ax.texts[0].get_position() == (0, 2)
+    assert ax.texts[0].get_verticalalignment() == "top"
+
+
+def test_a_box_with_an_empty_mask_and_a_mask_that_fills_the_image_can_be_drawn(image, objects):
+    for fill in (0, 1):
+        objects["masks"] = torch.full_like(objects["masks"], fill)
+        assert overlay(image, objects, NAMES).shape == (60, 80, 3)
+
+
+def test_more_classes_than_colours_begin_again(image, objects):
+    objects["labels"] = torch.tensor([len(CLASS_COLOURS) + 2])
+    names = [str(k) for k in range(1, 13)]
+    ax = draw_objects(Figure().subplots(), image, objects, names)
+    assert ax.texts[0].get_text() == "12"
+    assert ax.lines[0].get_color() == CLASS_COLOURS[1]
+
+
+def test_draw_image_returns_the_axes_given(image):
+    ax = Figure().subplots()
+    assert draw_image(ax, image) is ax
+
+
+def test_images_and_objects_are_not_changed(image, objects):
+    copies = image.clone(), {name: value.clone() for name, value in objects.items()}
+    overlay(image, objects, NAMES)
+    assert image.equal(copies[0])
+    assert all(objects[name].equal(copies[1][name]) for name in objects)
+
+
+def test_a_comparison_has_ground_truth_left_and_prediction_right_a_row_an_example(image, objects, nothing):
+    examples = [(image, objects, prediction_of(objects, 0.9)), (image, nothing, prediction_of(objects, 0.2))]
+    figure = comparison(examples, NAMES)
+    texts = [[text.get_text() for text in ax.texts] for ax in figure.axes]
+    assert texts == [["square"], ["square 0.90"], [], []]
+    assert figure.axes[0].get_title() == "ground truth"
+    assert figure.axes[1].get_title() == "prediction (score at least 0.5)"
+
+
+def line(epoch):
+    losses = {"loss_classifier": 1.0 / epoch, "loss_mask": 2.0 / epoch}
+    precision = {"ap": 0.1 * epoch, "ap50": 0.2 * epoch}
+    kinds = dict.fromkeys(("box", "mask", "mask_any_class"), precision)
+    return {"epoch": epoch, "train": losses, "val": {name: 2 * value for name, value in losses.items()}, **kinds}
+
+
+def test_curves_show_each_loss_in_training_and_validation_and_each_precision():
+    losses, precision = curves([line(1), line(2)]).axes
+    plotted = [(drawn.get_linestyle(), list(drawn.get_ydata())) for drawn in losses.lines]
+    assert plotted == [("-", [1.0, 0.5]), ("--", [2.0, 1.0]), ("-", [2.0, 1.0]), ("--", [4.0, 2.0])]
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["loss_classifier", "loss_mask"]
+    assert [drawn.get_label() for drawn in precision.lines] == [
+        "mask AP", "mask AP50", "box AP", "box AP50", "mask, any, class AP", "mask, any, class AP50"
+    ]  # fmt: skip
+    assert [list(drawn.get_ydata()) for drawn in precision.lines] == [[0.1, 0.2], [0.2, 0.4]] * 3
