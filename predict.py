@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from data.dataset import load_image
-from data.lisc import DataError
 from PIL import Image
 from tqdm import tqdm
 
+from data.dataset import load_image
+from data.lisc import DataError
 from maskrcnn import MaskRCNN
 from maskrcnn.heads.paste import label_map
 from maskrcnn.precision import PRECISIONS, autocast, best_device

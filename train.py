@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from data.dataset import SmearDataset
-from data.lisc import CLASSES, DataError, find
 from torch import Tensor
 from tqdm import tqdm
 
 from data import synthetic
 from data.augment import random_flips_and_turns
+from data.dataset import SmearDataset
+from data.lisc import CLASSES, DataError, find
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.validate import validate
 from maskrcnn.precision import PRECISIONS, autocast, best_device

@@ -1,6 +1,5 @@
 """Images of stained blood smears: finding them (lisc), reading them (dataset), drawing artificial ones (synthetic)."""
 
-from data.dataset import SmearDataset, load_image
 from data.lisc import CLASSES, DataError, find
 
-__all__ = ["CLASSES", "DataError", "SmearDataset", "find", "load_image"]
+__all__ = ["CLASSES", "DataError", "find"]

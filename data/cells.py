@@ -1,7 +1,7 @@
 """Drawing one white cell of each class: outline, nucleus, granules, colours.
 
-Stain absorbs light by the law of Beer and Lambert: what passes through two layers is the product of what passes through each,
-so their absorbances, the negative logarithms, add up. All is drawn as absorbance; a field becomes an image only at the end.
+Stain absorbs light by the law of Beer and Lambert: what passes through two layers is the product of what passes through
+each, so their absorbances, the negative logarithms, add up. All is drawn as absorbance; an image is made only at the end.
 
 Sizes, nucleus shares and colours follow measurements of LISC (Rezatofighi and Soltanian-Zadeh, 2011), 6 pixels a micrometre.
 S is the side of the square window that a cell is drawn in; x and y in it are in units of the cell's radius.
@@ -9,6 +9,7 @@ S is the side of the square window that a cell is drawn in; x and y in it are in
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -55,8 +56,8 @@ def grain(rng: Generator, size: int, sigma: float) -> Array:
     return (noise - noise.mean()) / noise.std()
 
 
-# Nuclei. Each returns a level [S, S]: the signed distance inside its outline, in cell radii. The outline is then moved in or out
-# until the nucleus has the share of the cell's area that was asked for.
+# Nuclei. Each returns a level [S, S]: the signed distance inside its outline, in cell radii. The outline is then moved in or
+# out until the nucleus has the share of the cell's area that was asked for.
 
 
 def _bar(x: Array, y: Array, start: NDArray, end: NDArray) -> Array:
@@ -77,7 +78,7 @@ def _lobes(x: Array, y: Array, share: float, rng: Generator, count: int, arc: fl
     for place, radius, angle in zip(places, radii, angles, strict=True):
         stretch = radius * rng.uniform(0.1, 0.6) * np.array([-np.sin(angle), np.cos(angle)])
         level = np.maximum(level, 0.9 * radius - _bar(x, y, place - stretch, place + stretch))
-    for start, end in zip(places[:-1], places[1:], strict=True):
+    for start, end in pairwise(places):
         level = np.maximum(level, filament - _bar(x, y, start, end))
     return level
 
@@ -85,7 +86,8 @@ def _lobes(x: Array, y: Array, share: float, rng: Generator, count: int, arc: fl
 def _segmented(x: Array, y: Array, share: float, rng: Generator) -> Array:
     """Neutrophil: two to five lobes, mostly three or four, on thin filaments."""
     count = int(rng.choice([2, 3, 4, 5], p=[0.15, 0.35, 0.35, 0.15]))
-    return _lobes(x, y, share, rng, count, arc=min(4.4, rng.uniform(0.9, 1.4) * count), filament=rng.uniform(0.06, 0.12))
+    arc = min(4.4, rng.uniform(0.9, 1.4) * count)
+    return _lobes(x, y, share, rng, count, arc, filament=rng.uniform(0.06, 0.12))
 
 
 def _bilobed(x: Array, y: Array, share: float, rng: Generator) -> Array:
@@ -110,12 +112,63 @@ def _kidney(x: Array, y: Array, share: float, rng: Generator) -> Array:
 
 
 KINDS = {
-    "basophil": Kind((64, 90), (0.5, 0.7), _round, (158, 112, 212), ((172, 122, 210), (150, 104, 196)), 0.045, 0.1, 1.9, 0.8, 0.75),
-    "eosinophil": Kind((76, 90), (0.35, 0.48), _bilobed, (160, 92, 172), ((176, 114, 160), (232, 150, 142)), 0.012, 0.12, 1.5, 0.38),
-    "lymphocyte": Kind((53, 59), (0.78, 0.9), _round, (160, 108, 214), ((185, 170, 232), (205, 190, 240)), 0.012, 0.12, 1.2, 0.1),
-    "monocyte": Kind((76, 107), (0.5, 0.6), _kidney, (186, 122, 236), ((222, 190, 242), (205, 200, 232)), 0.03, 0.2, 2.4, 0.22),
-    "neutrophil": Kind((77, 94), (0.42, 0.48), _segmented, (156, 106, 206), ((230, 200, 240), (238, 206, 232)), 0.012, 0.12, 1.0, 0.25),
-}  # fmt: skip
+    "basophil": Kind(
+        diameter=(64, 90),
+        nucleus_share=(0.5, 0.7),
+        nucleus_shape=_round,
+        nucleus_colour=(158, 112, 212),
+        cytoplasm_colours=((172, 122, 210), (150, 104, 196)),
+        raggedness=0.045,
+        lacing=0.1,
+        granule_size=1.9,
+        granule_strength=0.8,
+        granules_cover_nucleus=0.75,
+    ),
+    "eosinophil": Kind(
+        diameter=(76, 90),
+        nucleus_share=(0.35, 0.48),
+        nucleus_shape=_bilobed,
+        nucleus_colour=(160, 92, 172),
+        cytoplasm_colours=((176, 114, 160), (232, 150, 142)),
+        raggedness=0.012,
+        lacing=0.12,
+        granule_size=1.5,
+        granule_strength=0.38,
+    ),
+    "lymphocyte": Kind(
+        diameter=(53, 59),
+        nucleus_share=(0.78, 0.9),
+        nucleus_shape=_round,
+        nucleus_colour=(160, 108, 214),
+        cytoplasm_colours=((185, 170, 232), (205, 190, 240)),
+        raggedness=0.012,
+        lacing=0.12,
+        granule_size=1.2,
+        granule_strength=0.1,
+    ),
+    "monocyte": Kind(
+        diameter=(76, 107),
+        nucleus_share=(0.5, 0.6),
+        nucleus_shape=_kidney,
+        nucleus_colour=(186, 122, 236),
+        cytoplasm_colours=((222, 190, 242), (205, 200, 232)),
+        raggedness=0.018,
+        lacing=0.2,
+        granule_size=2.4,
+        granule_strength=0.22,
+    ),
+    "neutrophil": Kind(
+        diameter=(77, 94),
+        nucleus_share=(0.42, 0.48),
+        nucleus_shape=_segmented,
+        nucleus_colour=(156, 106, 206),
+        cytoplasm_colours=((230, 200, 240), (238, 206, 232)),
+        raggedness=0.012,
+        lacing=0.12,
+        granule_size=1.0,
+        granule_strength=0.25,
+    ),
+}
 
 
 def draw_cell(name: str, rng: Generator) -> Cell:
@@ -138,7 +191,7 @@ def draw_cell(name: str, rng: Generator) -> Cell:
 
 
 def _outline(x: Array, y: Array, raggedness: float, rng: Generator) -> Array:
-    """Distance of the rim from the middle in the direction of each pixel: a few slow waves, and fine ones for a ragged rim."""
+    """Distance of the rim from the middle in the direction of each pixel: some slow waves, and fine ones where ragged."""
     theta = np.arctan2(y, x)
     rim = np.ones_like(theta)
     for wave, height in ((2, 0.06), (3, 0.03), (4, 0.02), (5, 0.01), (9, raggedness / 2), (14, raggedness / 2)):

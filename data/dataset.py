@@ -33,7 +33,7 @@ class Sample(NamedTuple):
     """What is kept of a field, compactly."""
 
     image: Tensor  # uint8 [H, W, 3]
-    ids: Tensor  # [H, W], 0 is background, k the k-th cell; uint8 up to 255 cells
+    ids: Tensor  # [H, W], 0 is background, k the k-th cell; uint8, int32 for more than 255 cells
     boxes: Tensor  # float32 [N, 4]
     labels: Tensor  # int64 [N], 1..K
 
@@ -78,7 +78,7 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         for path, reason in self.skipped:
             print(f"warning: {path}: {reason}; the image is left out", file=sys.stderr)
         if problems:
-            raise DataError("\n  ".join([f"{len(problems)} of {len(fields)} fields cannot be used:", *problems]))
+            raise DataError("\n  ".join([f"{len(problems)} problems in {len(fields)} fields:", *problems]))
         if fields and not self.fields:
             raise DataError(f"no mask holds a cell, from {fields[0].mask} on; any grey but 0 counts as cell")
 
@@ -144,18 +144,18 @@ def _mask_in_place(picture: Image.Image, path: Path, size: tuple[int, ...]) -> N
 
 def instances(
     mask: NDArray[np.uint8], min_area: float = MIN_AREA, min_area_of_largest: float = MIN_AREA_OF_LARGEST
-) -> NDArray[np.unsignedinteger]:
+) -> NDArray[np.integer]:
     """Number the cells of a mask: connected pieces, diagonals included, of whatever grey but 0.
 
     Pieces smaller than `min_area` of the image or `min_area_of_largest` of the largest piece are dropped.
-    [H, W] -> [H, W] with 0 for background, and 1..N from top to bottom; uint8 where N fits.
+    [H, W] -> [H, W] with 0 for background, and 1..N from top to bottom; uint8, int32 for N > 255.
     """
     pieces, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(pieces.ravel())
     areas[0] = 0
     keep = areas >= max(1.0, min_area * mask.size, min_area_of_largest * areas.max())
     numbers = np.where(keep, np.cumsum(keep), 0)
-    return numbers.astype(np.min_scalar_type(int(keep.sum())))[pieces]
+    return numbers.astype(np.uint8 if keep.sum() < 256 else np.int32)[pieces]
 
 
 def _class_by_code(greys: NDArray[np.uint8]) -> str:

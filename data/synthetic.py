@@ -1,176 +1,22 @@
-"""Artificial stained smears with exact masks, in the folders of LISC or of the tutorial.
+"""A set of artificial stained smears with exact masks, in the folders of LISC or of the tutorial.
 
-They stand in for LISC, which may not be passed on: enough to train on, to test with and to look at. What makes up a field
-follows measurements of LISC; the stain is drawn independently of the class, so that the background tells nothing about it.
+It stands in for LISC, which may not be passed on: enough to train on, to test with and to look at. How a field is drawn is
+in smear.py, how a white cell is in cells.py.
 """
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from tqdm import tqdm
 
-from data.cells import Array, Cell, absorbance, draw_cell
-from data.lisc import CLASSES, GREY_CODES, MASK_MARGIN, MIXED, DataError
-
-SIZE = (720, 576)  # width, height of LISC's images
-
-
-class Stain(NamedTuple):
-    """A family of slides: each laboratory's stain and lamp look different."""
-
-    background: tuple[int, int, int]
-    red_cell: tuple[int, int, int]  # before the background
-    white_cell: tuple[float, float, float]  # factors on a white cell's absorbance
-
-
-STAINS = {
-    "blue-violet": Stain((250, 240, 246), (196, 190, 222), (1.1, 1.05, 0.9)),
-    "pink-grey": Stain((244, 236, 238), (210, 187, 202), (0.95, 1.1, 1.1)),
-    "grey-green": Stain((230, 238, 226), (190, 193, 196), (1.1, 0.95, 1.15)),
-    "pale grey": Stain((246, 245, 247), (208, 207, 220), (0.8, 0.8, 0.8)),
-}
-
-
-def draw_smear(labels: Sequence[str], rng: Generator, size: tuple[int, int] = SIZE) -> tuple[NDArray, NDArray]:
-    """A field with a white cell of each label, as far as they fit without touching each other.
-
-    Returns the image, uint8 [H, W, 3], and its mask, uint8 [H, W] of LISC's grey codes for cytoplasm and nucleus.
-    """
-    stain = list(STAINS.values())[rng.integers(len(STAINS))]
-    cells = [draw_cell(label, rng) for label in labels]
-    places = _place_white(cells, rng, size)
-    red = absorbance(stain.red_cell) * rng.normal(1, 0.06, 3).astype(np.float32)
-    light = _red_cells(places, rng, size)[..., None] * red  # absorbance [H, W, 3]
-    light += _specks(rng, size)[..., None] * absorbance((150, 105, 190))
-    tint = (stain.white_cell * rng.normal(1, 0.05, 3)).astype(np.float32)
-    mask = np.zeros(size[::-1], np.uint8)
-    for label, cell, (x, y, _) in zip(labels, cells, places, strict=False):
-        there, here = _window(int(x), int(y), len(cell.mask), size)
-        # A white cell pushes the red ones aside; a little of those beneath shines through.
-        light[there] += cell.cover[here][..., None] * (cell.absorbance[here] * tint - 0.9 * light[there])
-        cytoplasm, nucleus = GREY_CODES[label]
-        mask[there][cell.mask[here]] = cytoplasm
-        mask[there][cell.nucleus[here]] = nucleus
-    return _photograph(light, stain.background, rng), mask
-
-
-def _window(x: int, y: int, side: int, size: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a square window around pixel (x, y) lies in a field, and the part of the window inside the field."""
-    left, top = x - side // 2, y - side // 2
-    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + side, size[0]), min(top + side, size[1])
-    return (slice(y1, y2), slice(x1, x2)), (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
-
-
-def _place_white(cells: Sequence[Cell], rng: Generator, size: tuple[int, int]) -> NDArray:
-    """x, y and radius [N, 3], with a few pixels between any two; what comes after the first that does not fit is left out.
-
-    One cell in six may cross the border, with its middle well inside.
-    """
-    places = np.zeros((0, 3))
-    for cell in cells:
-        margin = int(cell.radius * (0.5 if rng.uniform() < 1 / 6 else 1.05)) + MASK_MARGIN
-        low = np.minimum(margin, np.array(size) // 2 - 1)
-        tries = np.column_stack([rng.integers(low, np.array(size) - low, (60, 2)), np.full(60, cell.radius)])
-        free = tries[(_gaps(tries, places) > 4).all(axis=1)]
-        if not len(free):
-            break
-        places = np.concatenate([places, free[:1]])
-    return places
-
-
-def _gaps(some: NDArray, others: NDArray) -> NDArray:
-    """[N, 3] and [M, 3], each x, y, radius -> distances [N, M] from rim to rim, negative where they overlap."""
-    apart = np.hypot(some[:, None, 0] - others[:, 0], some[:, None, 1] - others[:, 1])
-    return apart - some[:, None, 2] - others[:, 2]
-
-
-def _place_red(white: NDArray, rng: Generator, size: tuple[int, int]) -> NDArray:
-    """x, y and radius [R, 3] of red cells on 42 to 48 % of the area, some overlapping, some in rouleaux like fallen coins."""
-    margin = 20  # beyond the border, for cells that it cuts
-    extent = np.array(size) + 2 * margin
-    wanted = rng.uniform(0.47, 0.54) * (extent.prod() - np.pi * (white[:, 2] ** 2).sum())  # what overlaps counts twice
-    rouleaux, area, count = rng.uniform(0.05, 0.4), 0.0, 0
-    cells = np.zeros((int(2 * wanted / 1400) + 1, 3))
-    for _ in range(3000):
-        radius = float(np.clip(rng.normal(21.4, 2.4), 15, 28))
-        place, overlap = rng.uniform(0, 1, 2) * extent - margin, 0.35 if rng.uniform() < 0.1 else 0.04
-        if count and rng.uniform() < rouleaux:
-            direction, step = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.0) * 2 * radius
-            place, overlap = cells[count - 1, :2] + step * np.array([np.cos(direction), np.sin(direction)]), 0.5
-        cell = np.array([[*place, radius]])
-        within = (np.abs(place - np.array(size) / 2) < extent / 2).all()
-        free = (_gaps(cell, cells[:count]) > -overlap * 2 * radius).all() and (_gaps(cell, white) > -0.15 * radius).all()
-        if within and free:
-            cells[count], count, area = cell, count + 1, area + np.pi * radius**2
-        if area > wanted or count == len(cells):
-            break
-    return cells[:count]
-
-
-def _red_cells(white: NDArray, rng: Generator, size: tuple[int, int]) -> Array:
-    """Thickness [H, W] of the red cells, about 1 in the flesh of a cell; where two overlap it adds up."""
-    cells = _place_red(white, rng, size)
-    return _discs(cells, rng, size, pallor=rng.uniform(0.2, 0.9), halo=rng.uniform(0, 0.25))
-
-
-def _specks(rng: Generator, size: tuple[int, int]) -> Array:
-    """Thickness [H, W] of platelets, 1.5 to 3 micrometres across, and of smaller and darker grains of stain."""
-    platelets, grains = rng.poisson(np.array([7, 4]) * size[0] * size[1] / (720 * 576))
-    radii = np.concatenate([rng.uniform(4, 9, platelets), rng.uniform(1, 3.5, grains)])
-    places = np.column_stack([rng.uniform(0, 1, (len(radii), 2)) * size, radii])
-    return _discs(places, rng, size, pallor=-0.4, halo=0) * np.float32(rng.uniform(0.5, 1.0))
-
-
-def _discs(cells: NDArray, rng: Generator, size: tuple[int, int], pallor: float, halo: float) -> Array:
-    """Add up round cells x, y, radius [R, 3] on a field [H, W]: all drawn at once in windows [R, side, side].
-
-    pallor: how much thinner the middle is; negative where it is thicker. halo: light bent to a bright ring around the rim.
-    """
-    count, half = len(cells), 36
-    axis = np.arange(-half, half, dtype=np.float32) + 0.5
-    corners = np.floor(cells[:, :2]).astype(int)
-    x = axis[None, None, :] - (cells[:, 0] % 1)[:, None, None].astype(np.float32)
-    y = axis[None, :, None] - (cells[:, 1] % 1)[:, None, None].astype(np.float32)
-
-    def draw(low: float, high: float) -> Array:
-        return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
-
-    angle, flat, radius = draw(0, np.pi), draw(0.86, 1.0), cells[:, 2, None, None].astype(np.float32)
-    u, v = x * np.cos(angle) + y * np.sin(angle), (y * np.cos(angle) - x * np.sin(angle)) / flat
-    far = np.sqrt(u * u + v * v) * np.sqrt(flat) + 1e-3
-    bump = 1 + draw(-0.06, 0.06) * (u * u * u - 3 * u * v * v) / (far * far * far)  # three waves: cos(3 theta)
-    inside = radius - far * bump  # pixels from the rim
-    middle = np.exp(-((far / (draw(0.35, 0.6) * radius)) ** 2))
-    ring = np.exp(-(((inside + 2.5) / 1.6) ** 2))
-    body = np.clip(inside / 2 + 0.5, 0, 1) * (1 - pallor * draw(0.2, 1.1) * middle)
-    drawn = body * draw(0.8, 1.15) - halo * ring
-    field = np.zeros((size[1] + 4 * half, size[0] + 4 * half), np.float32)
-    for (column, row), window in zip(corners + half, drawn, strict=True):
-        field[row : row + 2 * half, column : column + 2 * half] += window
-    return field[2 * half : -2 * half, 2 * half : -2 * half]
-
-
-def _photograph(light: Array, background: tuple[int, int, int], rng: Generator) -> NDArray[np.uint8]:
-    """From absorbance [H, W, 3] to an image: uneven lamp, defocus, noise of the sensor, LISC's dark edge."""
-    height, width = light.shape[:2]
-    lamp = Image.fromarray(rng.normal(0, rng.uniform(0.01, 0.04), (3, 3)).astype(np.float32))
-    uneven = np.asarray(lamp.resize((width, height), Image.Resampling.BICUBIC))[..., None]
-    colour = (np.array(background) + rng.normal(0, 4, 3)).astype(np.float32)
-    sharp = np.clip(colour * np.exp(uneven - light), 0, 255).astype(np.uint8)
-    blurred = Image.fromarray(sharp).filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.6)))
-    image = rng.standard_normal(light.shape, np.float32) * np.float32(rng.uniform(1.5, 4)) + np.asarray(blurred)
-    dark = np.linspace(0.9, 0.55, 4, dtype=np.float32)
-    image[-4:] *= dark[:, None, None]
-    image[:, -4:] *= dark[:, None]
-    return np.clip(image, 0, 255).astype(np.uint8)
+from data.lisc import CLASSES, MASK_MARGIN, MIXED, DataError
+from data.smear import SIZE, draw_smear
 
 
 class Planned(NamedTuple):
@@ -218,7 +64,8 @@ def make(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root}: is there already; choose a folder that is empty or new")
     usual = (0.4, 0.35, 0.25) if layout == "wbc" else (0.92, 0.06, 0.02)  # one, two, three cells
-    for k, planned in enumerate(tqdm(plan(images, layout, val_fraction), "drawing", unit="image", disable=not progress)):
+    fields = plan(images, layout, val_fraction)
+    for k, planned in enumerate(tqdm(fields, "drawing", unit="image", disable=not progress)):
         rng = np.random.default_rng([seed, k])
         labels = [planned.kind or str(rng.choice(CLASSES))] * int(rng.choice([1, 2, 3], p=usual))
         if planned.kind == MIXED:
@@ -227,7 +74,8 @@ def make(
         image_path, mask_path = paths(planned, layout)
         _save(image, root / image_path)
         if mask_path:
-            _save(mask if layout == "wbc" else mask[MASK_MARGIN:-MASK_MARGIN, MASK_MARGIN:-MASK_MARGIN], root / mask_path)
+            inner = slice(MASK_MARGIN, -MASK_MARGIN) if layout == "lisc" else slice(None)
+            _save(mask[inner, inner], root / mask_path)
 
 
 def paths(planned: Planned, layout: str) -> tuple[Path, Path | None]:
@@ -245,8 +93,8 @@ def paths(planned: Planned, layout: str) -> tuple[Path, Path | None]:
 
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Noise does not compress: PNG's effort would cost half of the time.
-    Image.fromarray(pixels).save(path, **({"compress_level": 1} if path.suffix == ".png" else {}))
+    # For PNG: noise does not compress, and trying hard would take half of the time. BMP does without.
+    Image.fromarray(pixels).save(path, compress_level=1)
 
 
 def main() -> int:
@@ -260,11 +108,12 @@ def main() -> int:
 
 Image k depends on the seed and k alone: a set of 500 begins with the set of 240.""",
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="new folder to write to")
-    parser.add_argument("--images", type=int, default=240, help="how many fields (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other fields (default: %(default)s)")
-    parser.add_argument("--layout", choices=("wbc", "lisc"), default="wbc", help="folders of the tutorial (wbc) or LISC's")
-    parser.add_argument("--val-fraction", type=float, default=0.2, help="for validation, wbc only (default: %(default)s)")
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT", help="new folder to write to")
+    add("--images", type=int, default=240, help="how many fields (default: %(default)s)")
+    add("--seed", type=int, default=0, help="another seed, other fields (default: %(default)s)")
+    add("--layout", choices=("wbc", "lisc"), default="wbc", help="folders of the tutorial (wbc) or LISC's")
+    add("--val-fraction", type=float, default=0.2, help="for validation, wbc only (default: %(default)s)")
     args = parser.parse_args()
     try:
         make(args.out, args.images, args.seed, args.layout, val_fraction=args.val_fraction)

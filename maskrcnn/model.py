@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from maskrcnn.backbone import Features, ResNet, ResNetFPN, norm_layer
 from maskrcnn.config import Config
 from maskrcnn.heads import BoxHead, Detections, Detector, MaskHead, box_loss, mask_loss, mask_targets, paste_masks
-from maskrcnn.images import Batch, ImageTransform, Targets, scale_boxes
+from maskrcnn.images import Batch, ImageTransform, Targets, image_size, scale_boxes
 from maskrcnn.matching import BalancedSampler
 from maskrcnn.roi import RoIFeatureExtractor, RoIFeatures, RoISampler
 from maskrcnn.rpn import AnchorGenerator, ProposalSelector, RPNHead, RPNLosses, RPNTargetAssigner, rpn_loss
@@ -86,7 +86,7 @@ class MaskRCNN(nn.Module):
         yield "images", batch
         features = self.backbone(batch.pixels)
         yield "features", features
-        anchors = self.anchors(features.maps, batch.pixels.shape[-2:])
+        anchors = self.anchors(features.maps, image_size(batch.pixels))
         yield "anchors", anchors
         prediction = self.rpn_head(features.maps)
         yield "rpn", prediction

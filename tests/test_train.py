@@ -103,7 +103,10 @@ def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finishe
     assert result.returncode == 1
     assert "cut_off.png" in result.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"good_overlay.png", "good_labels.png"}
-    with Image.open(tmp_path / "out/good_overlay.png") as overlay, Image.open(tmp_path / "out/good_labels.png") as labels:
+    with (
+        Image.open(tmp_path / "out/good_overlay.png") as overlay,
+        Image.open(tmp_path / "out/good_labels.png") as labels,
+    ):
         assert overlay.size == labels.size == (160, 128)
         assert np.asarray(labels).dtype == np.uint16
 

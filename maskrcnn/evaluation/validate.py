@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from maskrcnn.evaluation.average_precision import APResult, AveragePrecision
 from torch import Tensor
 
+from maskrcnn.evaluation.average_precision import APResult, AveragePrecision
 from maskrcnn.model import MaskRCNN
 from maskrcnn.precision import autocast
 

@@ -54,7 +54,7 @@ class MaskHead(nn.Module):
         self.mask_logits = nn.Conv2d(width, num_classes, 1)
         for layer in (*self.convs, self.deconv, self.mask_logits):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)
 
     def forward(self, roi_features: Tensor, labels: Tensor) -> MaskPrediction:
         """labels: int64 [R] in 1..K, the class of each RoI: the true one in training, the detected one after it."""

@@ -80,11 +80,11 @@ def pyramid_roi_align(
 
 
 class _Taps(NamedTuple):
-    """Along one axis: pixel and weight [R, bins, taps]; count [R], how many of the taps are meant, the others weigh 0."""
+    """Along one axis: pixel and weight [R, bins, taps]; used [R], how many of the taps are meant, the others weigh 0."""
 
     pixel: Tensor
     weight: Tensor
-    count: Tensor
+    used: Tensor
 
 
 def _axis_taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling_ratio: int, aligned: bool) -> _Taps:
@@ -125,14 +125,14 @@ def _dense_bins(rows: _Taps, columns: _Taps) -> tuple[Tensor, Tensor, Tensor]:
 def _ragged_bins(rows: _Taps, columns: _Taps) -> tuple[Tensor, Tensor, Tensor]:
     """The number of taps differs from RoI to RoI, and a large RoI must not make all the others as large."""
     (_, h, most_rows), (_, w, most_columns) = rows.pixel.shape, columns.pixel.shape
-    taps = (rows.count * columns.count).repeat_interleave(h * w)  # [R * h * w]
+    taps = (rows.used * columns.used).repeat_interleave(h * w)  # [R * h * w]
     offsets = taps.cumsum(0) - taps
     bin_index = torch.arange(len(taps), device=taps.device).repeat_interleave(taps)  # [E], E taps in all
     tap = torch.arange(len(bin_index), device=taps.device) - offsets[bin_index]
     roi = bin_index // (h * w)
-    count = columns.count[roi]
-    row = (bin_index // w) * most_rows + tap // count  # into [R, h, taps] in one row
-    column = (roi * w + bin_index % w) * most_columns + tap % count
+    used = columns.used[roi]
+    row = (bin_index // w) * most_rows + tap // used  # into [R, h, taps] in one row
+    column = (roi * w + bin_index % w) * most_columns + tap % used
     pixel = rows.pixel.flatten()[row] + columns.pixel.flatten()[column]
     return pixel, rows.weight.flatten()[row] * columns.weight.flatten()[column], offsets
 

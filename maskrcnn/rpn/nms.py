@@ -1,80 +1,141 @@
-"""Non-maximum suppression: of boxes that overlap too much, keep the one of the highest score (Ren et al. 2015, sec. 3.3).
+"""Non-maximum suppression: of boxes that overlap too much, keep the best (Ren et al. 2015, sec. 3.3).
 
-The rule is greedy and sequential: go down the boxes by score, keep a box unless one kept before overlaps it. Done box by
-box it is slow; done for all pairs at once it needs N^2 memory. So it goes block by block: within a block the rule is
-solved for all its boxes at once, then those kept strike out their overlaps among everything that follows.
+The rule is greedy: go through the boxes by falling score, keep each one that no kept box overlaps by more than the
+threshold. Said one box at a time it is a loop; here it is done by blocks of neighbours in the order of the scores:
 
-Glossary: N boxes, by descending score; "struck out": overlapped too much by a kept box.
+    1. take the next block of boxes that are still waiting; decide which of them are kept, among themselves;
+    2. strike out every waiting box that a kept one of the block overlaps; go back to 1.
+
+Nothing kept earlier overlaps a box that still waits, so step 1 need not look back, and the result is exactly the greedy one.
+
+Glossary: N boxes, sorted; waiting [M], positions in 0..N-1 of boxes not yet decided; group, the class or pyramid level
+of a box: boxes suppress only boxes of their own group.
 """
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-BLOCK = 256  # boxes solved at once: a BLOCK x N matrix of overlaps should stay near the processor
+# The block doubles up to its limit: where boxes crowd around few objects, a first small block settles most of them.
+FIRST_BLOCK = 64
+LARGEST_BLOCK = 256
+# Pairs compared at once: their intermediate results stay in the cache of a CPU core, and fill a GPU.
+PAIRS_ON_CPU, PAIRS_ON_GPU = 2**17, 2**24
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_kept: int | None = None) -> Tensor:
-    """The indices that torchvision.ops.nms returns, in the same order: by descending score, ties by index.
+    """Indices of the boxes that are kept, best first: int64 [N'], the same as torchvision.ops.nms returns on the CPU.
 
-    boxes [N, 4]; scores [N]; a box goes when its IoU with a better one is above iou_threshold. With max_kept only the
-    first so many are looked for. Returns int64 [kept]. Raises ValueError for other shapes.
+    boxes: [N, 4] as (x1, y1, x2, y2); scores: [N]. A box goes if its IoU with a kept one is above iou_threshold, not if
+    it is equal. Equal scores keep their order. max_kept stops after so many boxes. ValueError: shapes that do not agree.
     """
-    if boxes.dim() != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
-        raise ValueError(f"boxes {list(boxes.shape)} and scores {list(scores.shape)}; expected [N, 4] and [N]")
-    order = torch.argsort(scores, descending=True, stable=True)
-    left = boxes[order]
-    kept: list[Tensor] = []
-    count = 0
-    while len(order) and (max_kept is None or count < max_kept):
-        keep = _greedy(_overlaps(left[:BLOCK], left[:BLOCK], iou_threshold))
-        winners = left[:BLOCK][keep]
-        kept.append(order[:BLOCK][keep])
-        count += len(winners)
-        alive = ~_overlaps(winners, left[BLOCK:], iou_threshold).any(dim=0)
-        left, order = left[BLOCK:][alive], order[BLOCK:][alive]
-    return torch.cat(kept)[:max_kept] if kept else order
+    _check(boxes, scores)
+    by_score = scores.sort(descending=True, stable=True).indices
+    kept = _greedy(_Boxes.sorted_by(by_score, boxes), iou_threshold, max_kept)
+    return by_score[kept]
 
 
 def batched_nms(
     boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, max_kept: int | None = None
 ) -> Tensor:
-    """`nms` within each group (a class, a level): boxes of different groups do not suppress each other.
+    """NMS within each group: int64 [N'], the boxes that are kept in any group, best first, at most max_kept in all.
 
-    groups: int64 [N]. Returns the indices kept, of all groups together, by descending score. Each group is done on its
-    own: shifting groups apart and doing them in one go would cost their coordinates precision.
+    boxes: [N, 4]; scores: [N]; groups: [N], integers. Boxes are compared where they are: moving every group to a place
+    of its own, so that one plain NMS does it, loses the last bits of the coordinates. ValueError: see `nms`.
     """
-    kept = []
-    for group in groups.unique():
-        members = torch.where(groups == group)[0]
-        kept.append(members[nms(boxes[members], scores[members], iou_threshold, max_kept)])
-    if not kept:
-        return groups.new_empty(0)
-    # Ascending indices first, so that the stable sort leaves ties in the order in which they were given.
-    indices = torch.cat(kept).sort().values
-    return indices[torch.argsort(scores[indices], descending=True, stable=True)][:max_kept]
+    _check(boxes, scores)
+    if groups.shape != scores.shape:
+        raise ValueError(f"one group is needed for each score {list(scores.shape)}, got {list(groups.shape)}")
+    by_score = scores.sort(descending=True, stable=True).indices
+    by_group = groups[by_score].sort(stable=True).indices  # a group's boxes are neighbours, and by falling score
+    kept = _greedy(_Boxes.sorted_by(by_score[by_group], boxes, groups), iou_threshold)
+    rank = by_group[kept].sort().values  # back to falling score over all groups
+    return by_score[rank][:max_kept]
 
 
-def _overlaps(a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:
-    """Which pairs have an IoU above the threshold, bool [N, M]. The same arithmetic in the same order as torchvision's,
-    so that pairs exactly at the threshold fall on the same side."""
-    width = (torch.minimum(a[:, None, 2], b[None, :, 2]) - torch.maximum(a[:, None, 0], b[None, :, 0])).clamp_(min=0)
-    height = (torch.minimum(a[:, None, 3], b[None, :, 3]) - torch.maximum(a[:, None, 1], b[None, :, 1])).clamp_(min=0)
-    intersection = width.mul_(height)
-    area_a, area_b = ((x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1]) for x in (a, b))
-    union = (area_a[:, None] + area_b[None, :]).sub_(intersection)
-    return intersection.div_(union) > iou_threshold  # 0 / 0, two empty boxes, is not
+class _Boxes(NamedTuple):
+    """A coordinate is a row, so that the arithmetic runs along memory."""
+
+    corners: Tensor  # [4, N]
+    area: Tensor  # [N]
+    group: Tensor | None  # [N], rising
+
+    @classmethod
+    def sorted_by(cls, order: Tensor, boxes: Tensor, groups: Tensor | None = None) -> "_Boxes":
+        corners = boxes.detach()[order].t().contiguous()
+        area = (corners[2] - corners[0]) * (corners[3] - corners[1])
+        return cls(corners, area, None if groups is None else groups[order])
+
+    def at(self, index: Tensor | slice) -> "_Boxes":
+        group = None if self.group is None else self.group[index]
+        return _Boxes(self.corners[:, index], self.area[index], group)
 
 
-def _greedy(overlaps: Tensor) -> Tensor:
-    """Which boxes of a block the greedy rule keeps, bool [N], given which pairs overlap, bool [N, N].
+def _greedy(boxes: _Boxes, threshold: float, max_kept: int | None = None) -> Tensor:
+    """The positions of the boxes that are kept, rising. boxes: of each group by falling score, group after group."""
+    threshold = _just_below(threshold, boxes.area.dtype)
+    waiting = torch.arange(len(boxes.area), device=boxes.area.device)  # [M]
+    kept, n_kept, size = [waiting[:0]], 0, FIRST_BLOCK
+    while len(waiting) > 0 and (max_kept is None or n_kept < max_kept):
+        block, waiting = waiting[:size], waiting[size:]
+        block = block[_kept_within(boxes.at(block), threshold)]
+        kept.append(block)
+        n_kept, size = n_kept + len(block), min(2 * size, LARGEST_BLOCK)
+        if len(waiting) > 0:
+            reach = len(waiting)  # the boxes of later groups are not looked at
+            if boxes.group is not None:
+                reach = int(torch.searchsorted(boxes.group[waiting], boxes.group[block[-1]], right=True))
+            struck = _overlapped(boxes.at(block), boxes.at(waiting[:reach]), threshold)
+            waiting = torch.cat([waiting[:reach][~struck], waiting[reach:]])
+    return torch.cat(kept)[:max_kept]
 
-    "Kept unless a kept one before overlaps it" refers to itself only backwards, so repeating it from any start settles
-    from the first box on, one more box at least each time; in practice in as many rounds as the longest chain.
+
+def _kept_within(boxes: _Boxes, threshold: float) -> Tensor:
+    """Greedy NMS of one block, bool [n].
+
+    Start with all of them kept, and let the kept ones strike out again and again. The first box is right from the start;
+    once the first k are right, round after round at least the next one is. So what no longer changes is the answer.
     """
-    strikes = overlaps.triu(diagonal=1)  # [i, j]: i, being better, strikes j out if i is kept
-    keep = ~strikes.any(dim=0)
+    overlap = _overlap(boxes, boxes, threshold).triu_(1).float()  # [n, n], 1 where row would strike out column
+    kept = overlap.new_ones(len(overlap))
     while True:
-        struck = (strikes & keep[:, None]).any(dim=0)
-        if torch.equal(keep, ~struck):
-            return keep
-        keep = ~struck
+        again = ((kept @ overlap) == 0).float()
+        if torch.equal(again, kept):
+            return kept.bool()
+        kept = again
+
+
+def _overlapped(best: _Boxes, others: _Boxes, threshold: float) -> Tensor:
+    """Which of M others one of the n best strikes out, bool [M]."""
+    pairs = PAIRS_ON_GPU if best.area.is_cuda else PAIRS_ON_CPU
+    width = max(1, pairs // len(best.area))
+    parts = [others.at(slice(i, i + width)) for i in range(0, len(others.area), width)]
+    return torch.cat([_overlap(best, part, threshold).any(dim=0) for part in parts] or [others.area.bool()])
+
+
+def _overlap(a: _Boxes, b: _Boxes, threshold: float) -> Tensor:
+    """Whether IoU is above the threshold, and the group the same, for every pair: bool [n, m]. 0 / 0 is not above."""
+    left_top = torch.maximum(a.corners[:2, :, None], b.corners[:2, None])  # [2, n, m]
+    size = torch.minimum(a.corners[2:, :, None], b.corners[2:, None]).sub_(left_top).clamp_(min=0)  # [2, n, m]
+    intersection = size[0].mul_(size[1])  # [n, m]
+    union = torch.add(a.area[:, None], b.area, out=size[1]).sub_(intersection)
+    above = intersection.div_(union) > threshold
+    return above if a.group is None or b.group is None else above & (a.group[:, None] == b.group)
+
+
+def _just_below(threshold: float, dtype: torch.dtype) -> float:
+    """The largest number of this dtype that is not above the threshold.
+
+    torch would round the threshold to the dtype of the IoU: 0.3 goes up, and an IoU of 3 / 10 would no longer be above.
+    """
+    rounded = torch.tensor(threshold, dtype=dtype)
+    return float(rounded if float(rounded) <= threshold else torch.nextafter(rounded, rounded.new_tensor(-math.inf)))
+
+
+def _check(boxes: Tensor, scores: Tensor) -> None:
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes must be [N, 4], got {list(boxes.shape)}")
+    if scores.shape != boxes.shape[:1]:
+        raise ValueError(f"one score is needed for each of {len(boxes)} boxes, got {list(scores.shape)}")

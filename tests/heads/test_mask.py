@@ -131,5 +131,5 @@ def test_without_rois_the_loss_is_zero_and_attached_to_the_graph():
 
 
 def test_targets_carry_no_gradient():
-    boxes = torch.tensor([[4.0, 2.0, 12.0, 10.0]], requires_grad=True)
-    assert not mask_targets([boxes], [torch.tensor([0])], [half_planes(24, 32)], 8, True).masks.requires_grad
+    boxes, masks = torch.tensor([[4.0, 2.0, 12.0, 10.0]], requires_grad=True), half_planes(24, 32).requires_grad_()
+    assert not mask_targets([boxes], [torch.tensor([0])], [masks], 8, aligned=True).masks.requires_grad

@@ -34,6 +34,13 @@ def test_the_level_depends_on_the_area_alone():
     assert assign_levels(boxes, 2, 5, 224).tolist() == [4, 4]
 
 
+def test_rounding_takes_no_box_of_224_px_from_its_level():
+    corner = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * 1000
+    boxes = torch.cat([corner, corner + 224], dim=1)
+    assert (boxes[:, 2] - boxes[:, 0] < 224).any()  # in float32, not all of them are 224 px wide
+    assert (assign_levels(boxes, 2, 5, 224) == 4).all()
+
+
 def test_a_smaller_canonical_size_reads_smaller_boxes_from_coarser_levels():
     boxes = torch.tensor([square(50.0), square(56.0), square(112.0), square(225.0)])
     assert assign_levels(boxes, 2, 5, 112).tolist() == [2, 3, 4, 5]

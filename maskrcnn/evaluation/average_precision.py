@@ -1,0 +1,178 @@
+"""Average precision as COCO defines it (Lin et al. 2014; the paper's measure, He et al. 2017, sec. 4).
+
+A detection is right if it overlaps an object of its class, not yet taken by a better one, with an IoU of at least t. Going
+down all detections of all images by score, precision and recall trace a curve; AP is the area under its envelope, read at
+101 recalls, and the mean of that over t = 0.50, 0.55 .. 0.95 and over the classes that the ground truth has.
+
+Glossary: D detections and N objects of one image; T IoU thresholds; K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+
+
+class APResult(NamedTuple):
+    """All in 0..1; nan where there is no object at all. Classes without an object are left out of the dicts and means."""
+
+    ap: float
+    ap50: float
+    ap75: float
+    ar: float  # mean over thresholds and classes of the recall that all detections reach
+    per_class: dict[str, float]  # AP
+    per_class_ap50: dict[str, float]
+
+    def __str__(self) -> str:
+        head = f"AP {self.ap:.3f}  AP50 {self.ap50:.3f}  AP75 {self.ap75:.3f}  AR {self.ar:.3f}"
+        rows = [
+            f"  {name:<14} AP {ap:.3f}  AP50 {self.per_class_ap50[name]:.3f}" for name, ap in self.per_class.items()
+        ]
+        return "\n".join([head, *rows])
+
+
+class _Image(NamedTuple):
+    """What is kept of one image: iou [D, N], scores [D], labels [D], gt_labels [N], crowd [N]."""
+
+    iou: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    gt_labels: np.ndarray
+    crowd: np.ndarray
+
+    def of_class(self, label: int | None, max_detections: int) -> "_Image":
+        """Only one class (all as one for None), detections best first and no more than max_detections."""
+        which = np.arange(len(self.scores)) if label is None else np.flatnonzero(self.labels == label)
+        which = which[np.argsort(-self.scores[which], kind="stable")][:max_detections]
+        gt = np.arange(len(self.gt_labels)) if label is None else np.flatnonzero(self.gt_labels == label)
+        return _Image(
+            self.iou[np.ix_(which, gt)], self.scores[which], self.labels[which], self.gt_labels[gt], self.crowd[gt]
+        )
+
+
+class AveragePrecision:
+    """Takes one image after the other, keeping only IoUs and scores, then computes the average precision of all.
+
+    class_names: of labels 1..K; kind: "box" or "mask", what overlaps are measured on; max_detections: how many an image
+    (and class) count, the best.
+    """
+
+    def __init__(self, class_names: Sequence[str], kind: str, max_detections: int = 100) -> None:
+        if kind not in ("box", "mask"):
+            raise ValueError(f"kind {kind!r} is not known; choose box or mask")
+        self.class_names = tuple(class_names)
+        self.kind = kind
+        self.max_detections = max_detections
+        self._images: list[_Image] = []
+
+    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+        """One image. prediction: boxes [D, 4], labels [D], scores [D], masks [D, 1, H, W] (above 0.5 is the object);
+        target: boxes [N, 4], labels [N], masks [N, H, W], and iscrowd [N] if some are crowds, which any number of
+        detections may match without being right or wrong."""
+        gt_labels = target["labels"].cpu().numpy()
+        crowd = target["iscrowd"].cpu().numpy().astype(bool) if "iscrowd" in target else np.zeros(len(gt_labels), bool)
+        if self.kind == "box":
+            iou = _box_iou(prediction["boxes"], target["boxes"], crowd)
+        else:
+            iou = _mask_iou(prediction["masks"], target["masks"], crowd)
+        scores, labels = prediction["scores"].cpu().numpy(), prediction["labels"].cpu().numpy()
+        self._images.append(_Image(iou, scores, labels, gt_labels, crowd))
+
+    def compute(self, class_agnostic: bool = False) -> APResult:
+        """The result over all images so far. class_agnostic: as if all classes were one, called "any"."""
+        classes = {"any": None} if class_agnostic else {name: k for k, name in enumerate(self.class_names, start=1)}
+        ap: dict[str, np.ndarray] = {}
+        recall: dict[str, np.ndarray] = {}
+        for name, label in classes.items():
+            images = [image.of_class(label, self.max_detections) for image in self._images]
+            objects = sum(int((~image.crowd).sum()) for image in images)
+            if objects:
+                ap[name], recall[name] = _precision_and_recall(images, objects)
+        if not ap:
+            nan = float("nan")
+            return APResult(nan, nan, nan, nan, {}, {})
+        mean = np.mean(list(ap.values()), axis=0)  # [T]
+        return APResult(
+            ap=float(mean.mean()),
+            ap50=float(mean[0]),
+            ap75=float(mean[5]),
+            ar=float(np.mean(list(recall.values()))),
+            per_class={name: float(values.mean()) for name, values in ap.items()},
+            per_class_ap50={name: float(values[0]) for name, values in ap.items()},
+        )
+
+
+def _precision_and_recall(images: list[_Image], objects: int) -> tuple[np.ndarray, np.ndarray]:
+    """AP [T] and the highest recall [T] of one class. objects: how many there are to find."""
+    matches = [_match(image) for image in images]
+    right = np.concatenate([m[0] for m in matches], axis=1)  # [T, all D]
+    counted = np.concatenate([m[1] for m in matches], axis=1)
+    order = np.argsort(-np.concatenate([image.scores for image in images]), kind="stable")
+    right, wrong = (right & counted)[:, order], (~right & counted)[:, order]
+    true_positives, false_positives = right.cumsum(axis=1), wrong.cumsum(axis=1)
+    recall = true_positives / objects
+    precision = true_positives / np.maximum(true_positives + false_positives, 1)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # the best precision at this recall or more
+    # Beyond the highest recall reached, precision is 0.
+    envelope = np.pad(envelope, ((0, 0), (0, 1)))
+    index = np.stack([np.searchsorted(r, RECALLS, side="left") for r in recall])  # [T, 101]
+    ap = np.take_along_axis(envelope, index, axis=1).mean(axis=1)
+    return ap, recall.max(axis=1, initial=0)
+
+
+def _match(image: _Image) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy matching of one image and class at every threshold: which detections match an object, and which count at
+    all (a match with a crowd does not), bool [T, D] each."""
+    detections, objects = image.iou.shape
+    matched = np.zeros((len(THRESHOLDS), detections), bool)
+    counted = np.ones_like(matched)
+    if not objects:
+        return matched, counted
+    least = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # [T, 1]
+    free = np.ones((len(THRESHOLDS), objects), bool)
+    rows = np.arange(len(THRESHOLDS))
+    for d, iou in enumerate(image.iou):
+        possible = free & (iou >= least)  # [T, N]
+        proper = possible & ~image.crowd
+        # A crowd takes only what no object does.
+        candidates = np.where(proper.any(axis=1, keepdims=True), proper, possible)
+        overlap = np.where(candidates, iou, -1.0)
+        best = objects - 1 - overlap[:, ::-1].argmax(axis=1)  # the last of equals, as COCO's loop has it
+        matched[:, d] = candidates[rows, best]
+        counted[:, d] = ~(matched[:, d] & image.crowd[best])
+        free[rows, best] &= ~matched[:, d] | image.crowd[best]
+    return matched, counted
+
+
+def _iou(intersection: np.ndarray, area: np.ndarray, gt_area: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """IoU [D, N]; with a crowd, the share of the detection that lies in it."""
+    union = np.where(crowd, area[:, None], area[:, None] + gt_area - intersection)
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def _box_iou(boxes: Tensor, gt_boxes: Tensor, crowd: np.ndarray) -> np.ndarray:
+    a, b = (x.cpu().double().numpy() for x in (boxes, gt_boxes))
+    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
+    area, gt_area = ((x[:, 2:] - x[:, :2]).prod(axis=1) for x in (a, b))
+    return _iou((high - low).clip(min=0).prod(axis=2), area, gt_area, crowd)
+
+
+def _mask_iou(masks: Tensor, gt_masks: Tensor, crowd: np.ndarray) -> np.ndarray:
+    masks, gt_masks = masks.reshape(-1, *masks.shape[-2:]) > 0.5, gt_masks > 0
+    intersection = np.zeros((len(masks), len(gt_masks)))
+    for i, gt in enumerate(gt_masks):  # each object is compared inside its own box only: the rest cannot overlap it
+        if gt.any():
+            rows, columns = _extent(gt.any(dim=1)), _extent(gt.any(dim=0))
+            intersection[:, i] = (masks[:, rows, columns] & gt[rows, columns]).sum(dim=(1, 2)).cpu().numpy()
+    area, gt_area = (m.sum(dim=(1, 2)).cpu().double().numpy() for m in (masks, gt_masks))
+    return _iou(intersection, area, gt_area, crowd)
+
+
+def _extent(line: Tensor) -> slice:
+    """From the first to the last True of bool [N]."""
+    true = line.nonzero()
+    return slice(int(true[0]), int(true[-1]) + 1)

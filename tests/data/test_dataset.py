@@ -1,0 +1,287 @@
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.dataset import SmearDataset, instances, load_image
+from data.lisc import CLASSES, DataError, Field, find
+
+H, W = 96, 120
+
+
+def write(path: Path, pixels, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(path, **options)
+    return path
+
+
+def noise(*shape, seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def rectangles(*corners, size=(H, W)) -> np.ndarray:
+    """Corners x1, y1, x2, y2, grey; x2 and y2 are past the end."""
+    mask = np.zeros(size, np.uint8)
+    for x1, y1, x2, y2, grey in corners:
+        mask[y1:y2, x1:x2] = grey
+    return mask
+
+
+def field(folder: Path, mask, label="monocyte", image=None) -> Field:
+    name = f"{len(list(folder.iterdir())):02d}"
+    image = noise(H, W, 3) if image is None else image
+    return Field(write(folder / f"{name}.png", image), write(folder / f"{name}_mask.png", mask), label)
+
+
+def read(*fields, **options) -> SmearDataset:
+    return SmearDataset(fields, progress=False, **options)
+
+
+def error_of(*fields, **options) -> str:
+    with pytest.raises(DataError) as error:
+        read(*fields, **options)
+    return str(error.value)
+
+
+def test_image_and_target_follow_torchvisions_convention(tmp_path):
+    mask = rectangles((10, 20, 40, 50, 175), (15, 25, 30, 40, 200), (70, 5, 120, 96, 1))
+    dataset = read(field(tmp_path, mask))
+    assert len(dataset) == 1
+    assert dataset.fields[0].label == "monocyte"
+    image, target = dataset[0]
+    assert (image.dtype, image.shape) == (torch.float32, (3, H, W))
+    assert image.is_contiguous()
+    assert torch.equal((image * 255).round().byte(), torch.from_numpy(noise(H, W, 3)).permute(2, 0, 1))
+    # The larger one begins higher up. Its far edges are those of the image itself: 120 and 96.
+    assert torch.equal(target["boxes"], torch.tensor([[70.0, 5, 120, 96], [10, 20, 40, 50]]))
+    assert torch.equal(target["labels"], torch.tensor([4, 4]))
+    assert (target["masks"].dtype, target["masks"].shape) == (torch.uint8, (2, H, W))
+    assert target["masks"].sum((1, 2)).tolist() == [50 * 91, 30 * 30]
+    assert torch.equal(target["masks"].amax(0).bool(), torch.from_numpy(mask > 0))
+
+
+def test_what_a_reader_does_to_a_target_does_not_come_back(tmp_path):
+    dataset = read(field(tmp_path, rectangles((10, 20, 40, 50, 9))))
+    image, target = dataset[0]
+    for value in (image, *target.values()):
+        value.zero_()
+    image, target = dataset[0]
+    assert image.any()
+    assert all(value.any() for value in target.values())
+
+
+def test_files_are_read_once(tmp_path):
+    one = field(tmp_path, rectangles((10, 20, 40, 50, 9)))
+    dataset = read(one)
+    one.image.unlink()
+    one.mask.unlink()
+    assert dataset[0][0].shape == (3, H, W)
+
+
+def test_labels_follow_the_given_class_names(tmp_path):
+    mask = rectangles((10, 20, 40, 50, 9))
+    assert read(field(tmp_path, mask), class_names=("neutrophil", "monocyte"))[0][1]["labels"].tolist() == [2]
+    assert "monocyte" in error_of(field(tmp_path, mask), class_names=("neutrophil",))
+
+
+def test_diagonal_neighbours_are_one_cell_and_a_gap_of_one_pixel_makes_two():
+    assert instances(rectangles((0, 0, 10, 10, 9), (10, 10, 20, 20, 8))).max() == 1
+    found = instances(rectangles((0, 0, 10, 10, 9), (11, 0, 21, 10, 9)))
+    assert found.max() == 2
+    assert (found[:10, :10] == 1).all()
+    assert (found[:10, 11:21] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "kept"),
+    [
+        # 100 x 100 pixels: 0.05 % is 5 pixels. The large one has 10 x 10: 5 % is 5 pixels as well.
+        (4, False),
+        (5, True),
+    ],
+)
+def test_fragments_below_the_thresholds_are_dropped(width, kept):
+    mask = rectangles((50, 50, 60, 60, 9), (0, 0, width, 1, 9), size=(100, 100))
+    assert instances(mask).max() == 1 + kept
+    # Ten times the large one, and the fragment falls to the second threshold.
+    mask = rectangles((50, 50, 100, 70, 9), (0, 0, width, 1, 9), size=(100, 100))
+    assert instances(mask).max() == 1
+    assert instances(mask, min_area=0, min_area_of_largest=0).max() == 2
+
+
+def test_a_mask_with_nothing_but_fragments_or_nothing_has_no_cell():
+    assert instances(rectangles((0, 0, 4, 1, 9), size=(100, 100))).max() == 0
+    assert instances(np.zeros((100, 100), np.uint8)).max() == 0
+
+
+def test_more_cells_than_a_byte_can_count(tmp_path):
+    mask = np.zeros((100, 120), np.uint8)
+    mask[::3, ::4] = 200  # 34 rows of 30 single pixels
+    dataset = read(field(tmp_path, mask, image=noise(100, 120, 3)), min_area=0)
+    masks = dataset[0][1]["masks"]
+    assert masks.shape[0] == 34 * 30
+    assert masks.sum((1, 2)).eq(1).all()
+
+
+def test_the_smaller_masks_of_lisc_get_four_pixels_on_every_side(tmp_path):
+    mask = rectangles((0, 0, 30, 10, 225), size=(568, 712))
+    one = field(tmp_path, mask, image=noise(576, 720, 3))
+    target = read(one)[0][1]
+    assert torch.equal(target["boxes"], torch.tensor([[4.0, 4, 34, 14]]))
+    assert target["masks"].shape == (1, 576, 720)
+
+
+@pytest.mark.parametrize("size", [(H - 8, W), (H, W - 8), (H - 4, W - 4), (W, H), (H + 8, W + 8), (H - 9, W - 9)])
+def test_a_mask_of_another_size_is_refused(tmp_path, size):
+    one = field(tmp_path, rectangles((10, 10, 60, 60, 9), size=size))
+    text = error_of(one)
+    assert str(one.mask) in text
+    assert f"{size[1]} x {size[0]}" in text
+    assert f"{W} x {H}" in text
+
+
+def test_in_a_field_of_several_classes_the_grey_codes_tell(tmp_path):
+    codes = {"basophil": (50, 50), "eosinophil": (75, 100), "lymphocyte": (125, 150), "monocyte": (175, 200),
+             "neutrophil": (225, 255)}  # fmt: skip
+    for k, name in enumerate(CLASSES, start=1):
+        cytoplasm, nucleus = codes[name]
+        mask = rectangles((10, 10, 40, 40, cytoplasm), (15, 15, 35, 35, nucleus), (60, 60, 90, 90, 50))
+        assert read(field(tmp_path, mask, label=None))[0][1]["labels"].tolist() == [k, 1]
+    # The majority: 30 pixels in the code of the neutrophil do not change 870 of a lymphocyte, one of which is a bit off.
+    mask = rectangles((10, 10, 40, 40, 125), (10, 10, 40, 11, 255), (20, 20, 40, 40, 146))
+    assert read(field(tmp_path, mask, label=None))[0][1]["labels"].tolist() == [3]
+
+
+def test_in_a_field_of_one_class_the_folder_tells(tmp_path):
+    assert read(field(tmp_path, rectangles((10, 10, 40, 40, 250)), label="basophil"))[0][1]["labels"].tolist() == [1]
+
+
+def test_masks_of_colour_palette_one_bit_and_jpeg(tmp_path):
+    cell = rectangles((10, 20, 41, 50, 255))
+    pictures = {
+        "rgb.png": Image.fromarray(cell).convert("RGB"),
+        "palette.png": Image.fromarray(cell).convert("P"),
+        "bit.bmp": Image.fromarray(cell).convert("1"),
+        "compressed.jpg": Image.fromarray(cell),
+    }
+    image = write(tmp_path / "image.png", noise(H, W, 3))
+    for name, picture in pictures.items():
+        mask = write(tmp_path / name, picture)
+        target = read(Field(image, mask, "monocyte"))[0][1]
+        error = 1 if name.endswith("jpg") else 0  # at the rim; without the threshold it is up to 7
+        assert (target["boxes"] - torch.tensor([[10.0, 20, 41, 50]])).abs().max() <= error
+
+
+def test_a_field_with_an_empty_mask_is_left_out_with_a_warning(tmp_path, capsys):
+    good, empty = field(tmp_path, rectangles((10, 10, 40, 40, 9))), field(tmp_path, np.zeros((H, W), np.uint8))
+    dataset = read(empty, good)
+    assert dataset.fields == [good]
+    assert len(dataset) == 1
+    assert [path for path, _ in dataset.skipped] == [empty.mask]
+    assert str(empty.mask) in capsys.readouterr().err
+    assert str(empty.mask) in error_of(empty)  # if all are empty something is wrong
+
+
+def bad_files(folder: Path) -> dict[str, Path]:
+    whole = write(folder / "whole.png", noise(H, W, 3))
+    bmp = write(folder / "whole.bmp", noise(H, W, 3))
+    jpeg = write(folder / "whole.jpg", noise(H, W, 3))
+    files = {
+        "zero bytes": ("zero.png", b""),
+        "truncated PNG": ("cut.png", whole.read_bytes()[:20_000]),
+        "truncated BMP": ("cut.bmp", bmp.read_bytes()[:-5_000]),
+        "truncated JPEG": ("cut.jpg", jpeg.read_bytes()[:-3_000]),
+        "damaged PNG": ("damaged.png", whole.read_bytes()[:400] + b"garbage" + whole.read_bytes()[407:]),
+        "text": ("text.bmp", b"not an image"),
+    }
+    for name, content in files.values():
+        (folder / name).write_bytes(content)
+    found = {kind: folder / name for kind, (name, _) in files.items()}
+    found["16-bit PNG"] = write(folder / "deep.png", np.full((H, W), 4000, np.uint16))
+    found["16-bit TIFF"] = write(folder / "deep.tif", np.full((H, W), 4000, np.uint16))
+    found["32-bit TIFF"] = write(folder / "deeper.tif", np.full((H, W), 4000, np.int32))
+    found["float TIFF"] = write(folder / "float.tif", np.zeros((H, W), np.float32))
+    found["missing"] = folder / "missing.png"
+    return found
+
+
+def test_every_bad_image_and_mask_is_named_in_one_message(tmp_path):
+    bad = bad_files(tmp_path)
+    mask = write(tmp_path / "mask.png", rectangles((10, 10, 40, 40, 9)))
+    whole = tmp_path / "whole.png"
+    fields = [Field(path, mask, "monocyte") for path in bad.values()]
+    text = error_of(*fields, Field(whole, mask, "monocyte"), Field(whole, None, "monocyte"))
+    assert all(str(path) in text for path in bad.values())
+    assert len(text.splitlines()) == 1 + len(bad) + 1  # the last is the image without a mask
+    text = error_of(*(Field(whole, path, "monocyte") for path in bad.values()))
+    assert all(str(path) in text for path in bad.values())
+
+
+def test_image_and_mask_of_one_field_are_both_named(tmp_path):
+    bad = bad_files(tmp_path)
+    text = error_of(Field(bad["text"], bad["zero bytes"], "monocyte"))
+    assert str(bad["text"]) in text
+    assert str(bad["zero bytes"]) in text
+
+
+@pytest.mark.parametrize("kind", ["zero bytes", "truncated BMP", "damaged PNG", "text", "16-bit PNG", "missing"])
+def test_load_image_names_the_file(tmp_path, kind):
+    path = bad_files(tmp_path)[kind]
+    with pytest.raises(DataError, match=path.name):
+        load_image(path)
+
+
+def test_a_16_bit_colour_image_is_refused_though_pillow_would_cut_it_down(tmp_path):
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", W, H, 16, 2, 0, 0, 0)  # 16 bits, colour type 2: RGB
+    rows = zlib.compress((b"\0" + b"\x12\x34" * 3 * W) * H)
+    path = tmp_path / "deep_colour.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    with Image.open(path) as picture:
+        assert picture.mode == "RGB"
+    with pytest.raises(DataError, match=r"deep_colour\.png.*8 bits"):
+        load_image(path)
+
+
+def test_transparency_is_dropped_and_grey_becomes_rgb(tmp_path):
+    pixels = noise(H, W, 4)
+    assert np.array_equal(load_image(write(tmp_path / "rgba.png", pixels)), pixels[..., :3])
+    grey = load_image(str(write(tmp_path / "grey.bmp", pixels[..., 0])))
+    assert grey.shape == (H, W, 3)
+    assert grey.dtype == np.uint8
+    assert all(np.array_equal(grey[..., c], pixels[..., 0]) for c in range(3))
+    black_or_white = load_image(write(tmp_path / "bit.png", Image.fromarray(pixels[..., 0]).convert("1")))
+    assert set(np.unique(black_or_white)) == {0, 255}
+
+
+def test_a_bar_shows_the_progress_of_reading(tmp_path, capsys):
+    one = field(tmp_path, rectangles((10, 10, 40, 40, 9)))
+    SmearDataset([one])
+    assert "reading" in capsys.readouterr().err
+    read(one)
+    assert "reading" not in capsys.readouterr().err
+
+
+def test_no_fields_are_no_images():
+    assert len(read()) == 0
+
+
+def test_real_smears_where_there_are_some():
+    """Every cell of some real fields is whole: its box is the one of its mask, and its mask is all of the file's."""
+    fields = find(os.environ["BCCD"]).val[::10] if "BCCD" in os.environ else []
+    dataset = read(*fields)
+    assert dataset.fields == fields
+    for i, (_, mask, label) in enumerate(fields):
+        _, target = dataset[i]
+        assert torch.equal(target["masks"].amax(0).bool(), torch.from_numpy(np.array(Image.open(mask)) > 0))
+        assert set(target["labels"].tolist()) == {CLASSES.index(label) + 1}
+        for box, one in zip(target["boxes"], target["masks"]):
+            rows, columns = torch.where(one)
+            assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
