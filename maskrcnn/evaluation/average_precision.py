@@ -46,9 +46,11 @@ class _Image(NamedTuple):
 
     def of_class(self, label: int | None, max_detections: int) -> "_Image":
         """Only one class (all as one for None), detections best first and no more than max_detections."""
-        which = np.arange(len(self.scores)) if label is None else np.flatnonzero(self.labels == label)
+        # Where classes are one, those of equal scores stand by class, as in COCO's own code.
+        by_class, gt_by_class = (np.argsort(x, kind="stable") for x in (self.labels, self.gt_labels))
+        which = by_class if label is None else np.flatnonzero(self.labels == label)
         which = which[np.argsort(-self.scores[which], kind="stable")][:max_detections]
-        gt = np.arange(len(self.gt_labels)) if label is None else np.flatnonzero(self.gt_labels == label)
+        gt = gt_by_class if label is None else np.flatnonzero(self.gt_labels == label)
         return _Image(
             self.iou[np.ix_(which, gt)], self.scores[which], self.labels[which], self.gt_labels[gt], self.crowd[gt]
         )

@@ -83,10 +83,10 @@ def _greedy(boxes: _Boxes, threshold: float, max_kept: int | None = None) -> Ten
         block = block[_kept_within(boxes.at(block), threshold)]
         kept.append(block)
         n_kept, size = n_kept + len(block), min(2 * size, LARGEST_BLOCK)
-        if len(waiting) > 0:
-            reach = len(waiting)  # the boxes of later groups are not looked at
-            if boxes.group is not None:
-                reach = int(torch.searchsorted(boxes.group[waiting], boxes.group[block[-1]], right=True))
+        reach = len(waiting)
+        if boxes.group is not None:  # boxes of later groups are not looked at
+            reach = int(torch.searchsorted(boxes.group[waiting], boxes.group[block[-1]], right=True))
+        if reach > 0:
             struck = _overlapped(boxes.at(block), boxes.at(waiting[:reach]), threshold)
             waiting = torch.cat([waiting[:reach][~struck], waiting[reach:]])
     return torch.cat(kept)[:max_kept]
@@ -98,31 +98,35 @@ def _kept_within(boxes: _Boxes, threshold: float) -> Tensor:
     Start with all of them kept, and let the kept ones strike out again and again. The first box is right from the start;
     once the first k are right, round after round at least the next one is. So what no longer changes is the answer.
     """
-    overlap = _overlap(boxes, boxes, threshold).triu_(1).float()  # [n, n], 1 where row would strike out column
-    kept = overlap.new_ones(len(overlap))
+    overlap = _overlap(boxes, boxes, threshold).triu_(1)  # [n, n], 1 where the row would strike out the column
+    kept = torch.ones_like(boxes.area)
     while True:
-        again = ((kept @ overlap) == 0).float()
+        again = ((kept @ overlap) == 0).to(kept.dtype)
         if torch.equal(again, kept):
             return kept.bool()
         kept = again
 
 
 def _overlapped(best: _Boxes, others: _Boxes, threshold: float) -> Tensor:
-    """Which of M others one of the n best strikes out, bool [M]."""
-    pairs = PAIRS_ON_GPU if best.area.is_cuda else PAIRS_ON_CPU
-    width = max(1, pairs // len(best.area))
+    """Which of M others one of the n best strikes out, bool [M]. Neither is empty."""
+    width = max(1, (PAIRS_ON_GPU if best.area.is_cuda else PAIRS_ON_CPU) // len(best.area))
     parts = [others.at(slice(i, i + width)) for i in range(0, len(others.area), width)]
-    return torch.cat([_overlap(best, part, threshold).any(dim=0) for part in parts] or [others.area.bool()])
+    return torch.cat([_overlap(best, part, threshold).amax(dim=0) for part in parts]).bool()
 
 
 def _overlap(a: _Boxes, b: _Boxes, threshold: float) -> Tensor:
-    """Whether IoU is above the threshold, and the group the same, for every pair: bool [n, m]. 0 / 0 is not above."""
+    """1 where the IoU is above the threshold and the group the same, else 0, for every pair: [n, m].
+
+    In the dtype of the boxes: on a CPU, comparing into bool and reducing it cost as much as all the arithmetic before.
+    """
     left_top = torch.maximum(a.corners[:2, :, None], b.corners[:2, None])  # [2, n, m]
     size = torch.minimum(a.corners[2:, :, None], b.corners[2:, None]).sub_(left_top).clamp_(min=0)  # [2, n, m]
     intersection = size[0].mul_(size[1])  # [n, m]
     union = torch.add(a.area[:, None], b.area, out=size[1]).sub_(intersection)
-    above = intersection.div_(union) > threshold
-    return above if a.group is None or b.group is None else above & (a.group[:, None] == b.group)
+    above = intersection.div_(union).gt_(threshold)  # two empty boxes give 0 / 0, which is not above
+    if a.group is not None and b.group is not None:
+        above.mul_(a.group[:, None] == b.group)
+    return above
 
 
 def _just_below(threshold: float, dtype: torch.dtype) -> float:

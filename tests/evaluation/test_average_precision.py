@@ -1,0 +1,191 @@
+"""AP against pycocotools, on cases where every rule of the protocol matters, and against values worked by hand."""
+
+import contextlib
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from maskrcnn.evaluation import AveragePrecision
+
+SIZE = (48, 64)  # height, width
+NAMES = ("a", "b", "c", "never there")
+
+
+def fill(boxes: torch.Tensor) -> torch.Tensor:
+    """Each box as a mask, its corners rounded to pixels."""
+    masks = torch.zeros(len(boxes), *SIZE, dtype=torch.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().int().tolist()):
+        mask[y1:y2, x1:x2] = 1
+    return masks
+
+
+def random_boxes(rng: np.random.Generator, count: int) -> torch.Tensor:
+    corner, side = rng.uniform(0, 30, (count, 2)), rng.uniform(6, 18, (count, 2))
+    return torch.tensor(np.concatenate([corner, corner + side], axis=1), dtype=torch.float32).reshape(-1, 4)
+
+
+def scene(seed: int, images: int, objects: int, extra: int, ties: bool = False, crowds: bool = False):
+    """Targets, and predictions that are shifted copies of them, twice over, with false ones and wrong classes."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for _ in range(images):
+        count = int(rng.integers(0, objects + 1))
+        gt, labels = random_boxes(rng, count), torch.tensor(rng.integers(1, 4, count))
+        near = [gt + torch.tensor(rng.normal(0, spread, gt.shape), dtype=torch.float32) for spread in (0.7, 2.0)]
+        boxes = torch.cat([*near, random_boxes(rng, int(rng.integers(0, extra + 1)))]).clamp(min=0)
+        boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+        predicted = torch.tensor(rng.integers(1, 5, len(boxes)))
+        predicted[: 2 * count] = torch.where(torch.tensor(rng.random(2 * count) < 0.8), labels.repeat(2), predicted[: 2 * count])
+        scores = torch.tensor(rng.random(len(boxes)), dtype=torch.float32)
+        if ties:
+            scores = (scores * 4).round() / 4
+        target = {"boxes": gt, "labels": labels, "masks": fill(gt)}
+        if crowds:
+            target["iscrowd"] = torch.tensor(rng.random(count) < 0.3)
+        samples.append(({"boxes": boxes, "labels": predicted, "scores": scores, "masks": fill(boxes)[:, None]}, target))
+    return samples
+
+
+def coco(samples, kind: str, class_agnostic: bool, max_detections: int = 100) -> COCOeval:
+    annotations, results = [], []
+    for image, (prediction, target) in enumerate(samples, start=1):
+        crowd = target.get("iscrowd", torch.zeros(len(target["labels"])))
+        for box, label, mask, is_crowd in zip(target["boxes"].double(), target["labels"], target["masks"], crowd):
+            width, height = (box[2:] - box[:2]).tolist()
+            segment = coco_mask.encode(np.asfortranarray(mask.numpy()))
+            area = float(mask.sum()) if kind == "mask" else width * height
+            annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": int(label), "area": area,
+                                "bbox": [*box[:2].tolist(), width, height], "iscrowd": int(is_crowd), "segmentation": segment})  # fmt: skip
+        for box, label, score, mask in zip(*(prediction[k] for k in ("boxes", "labels", "scores", "masks"))):
+            box = box.double()
+            entry = {"image_id": image, "category_id": int(label), "score": float(score)}
+            if kind == "mask":
+                entry["segmentation"] = coco_mask.encode(np.asfortranarray(mask[0].numpy()))
+            else:
+                entry["bbox"] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
+            results.append(entry)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {
+            "info": {},
+            "images": [{"id": i, "height": SIZE[0], "width": SIZE[1]} for i in range(1, len(samples) + 1)],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(NAMES, start=1)],
+            "annotations": annotations,
+        }
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results), "segm" if kind == "mask" else "bbox")
+        evaluation.params.useCats = int(not class_agnostic)
+        evaluation.params.maxDets = [1, 10, max_detections]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def mean(values: np.ndarray) -> float:
+    return float(values[values > -1].mean()) if (values > -1).any() else math.nan
+
+
+def ours(samples, kind: str, class_agnostic: bool = False, max_detections: int = 100):
+    measure = AveragePrecision(NAMES, kind, max_detections)
+    for prediction, target in samples:
+        measure.update(prediction, target)
+    return measure.compute(class_agnostic)
+
+
+CASES = {
+    "usual": scene(0, images=12, objects=5, extra=6),
+    "ties in scores": scene(1, images=12, objects=5, extra=10, ties=True),
+    "crowds": scene(2, images=12, objects=6, extra=6, crowds=True),
+    "crowds and ties": scene(3, images=8, objects=6, extra=12, ties=True, crowds=True),
+    "no false ones": scene(4, images=6, objects=4, extra=0),
+    "more than 100 a class": scene(5, images=2, objects=5, extra=700),
+}
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+@pytest.mark.parametrize("kind", ["box", "mask"])
+@pytest.mark.parametrize("case", CASES)
+def test_equal_to_pycocotools(case, kind, class_agnostic):
+    samples = CASES[case]
+    expected = coco(samples, kind, class_agnostic)
+    precision = expected.eval["precision"][:, :, :, 0, 2]  # [T, 101, K] of all areas, 100 detections
+    recall = expected.eval["recall"][:, :, 0, 2]
+    result = ours(samples, kind, class_agnostic)
+    assert result.ap == pytest.approx(mean(precision), abs=1e-6)
+    assert result.ap50 == pytest.approx(mean(precision[0]), abs=1e-6)
+    assert result.ap75 == pytest.approx(mean(precision[5]), abs=1e-6)
+    assert result.ar == pytest.approx(mean(recall), abs=1e-6)
+    assert 0 < result.ap < 1
+    if not class_agnostic:
+        for k, name in enumerate(NAMES):
+            absent = (precision[:, :, k] == -1).all()
+            assert absent == (name not in result.per_class)
+            if not absent:
+                assert result.per_class[name] == pytest.approx(mean(precision[:, :, k]), abs=1e-6)
+                assert result.per_class_ap50[name] == pytest.approx(mean(precision[0, :, k]), abs=1e-6)
+
+
+def test_the_cut_at_a_number_of_detections_matters_and_agrees():
+    samples = CASES["more than 100 a class"]
+    assert max(int((p["labels"] == k).sum()) for p, _ in samples for k in (1, 2, 3)) > 100
+    for cut in (20, 100):
+        expected = coco(samples, "box", False, cut).eval["precision"][:, :, :, 0, 2]
+        assert ours(samples, "box", max_detections=cut).ap == pytest.approx(mean(expected), abs=1e-6)
+    assert ours(samples, "box", max_detections=20).ap != ours(samples, "box", max_detections=100).ap
+
+
+def one_image(boxes, labels, scores, gt_boxes, gt_labels):
+    boxes, gt_boxes = torch.tensor(boxes).float().reshape(-1, 4), torch.tensor(gt_boxes).float().reshape(-1, 4)
+    prediction = {"boxes": boxes, "labels": torch.tensor(labels), "scores": torch.tensor(scores), "masks": fill(boxes)[:, None]}
+    return [(prediction, {"boxes": gt_boxes, "labels": torch.tensor(gt_labels), "masks": fill(gt_boxes)})]
+
+
+A, B, ELSEWHERE = [0, 0, 10, 10], [20, 0, 30, 10], [40, 30, 50, 40]
+
+
+@pytest.mark.parametrize("kind", ["box", "mask"])
+def test_by_hand_right_wrong_right(kind):
+    """Recall 0.5 at precision 1, then 1 at 2/3: 51 of the 101 recalls (0 to 0.50) read 1, the other 50 read 2/3."""
+    samples = one_image([A, ELSEWHERE, B], [1, 1, 1], [0.9, 0.8, 0.7], [A, B], [1, 1])
+    result = ours(samples, kind)
+    assert result.ap == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert result.per_class == {"a": pytest.approx(result.ap)}
+    assert result.ar == 1
+
+
+def test_by_hand_overlap_of_two_thirds_counts_up_to_threshold_065():
+    """IoU 8 / 12: right at 0.50, 0.55, 0.60 and 0.65, wrong at the other six thresholds."""
+    result = ours(one_image([[2, 0, 12, 10]], [1], [0.5], [A], [1]), "box")
+    assert (result.ap, result.ap50, result.ap75) == pytest.approx((0.4, 1.0, 0.0))
+
+
+def test_a_second_detection_of_an_object_is_wrong_and_perfect_is_one():
+    assert ours(one_image([A, B], [1, 2], [0.9, 0.8], [A, B], [1, 2]), "mask").ap == 1
+    assert ours(one_image([A, A, B], [1, 1, 1], [0.9, 0.8, 0.7], [A, B], [1, 1]), "mask").ap < 1
+
+
+def test_the_wrong_class_counts_only_where_classes_do():
+    samples = one_image([A], [2], [0.9], [A], [1])
+    assert ours(samples, "box").ap == 0
+    assert ours(samples, "box", class_agnostic=True).ap == 1
+
+
+def test_without_objects_there_is_no_average_precision():
+    result = ours(one_image([A], [1], [0.9], [], []), "mask")
+    assert math.isnan(result.ap)
+    assert result.per_class == {}
+
+
+def test_detections_none_is_zero():
+    assert ours(one_image([], [], [], [A], [1]), "mask").ap == 0
+
+
+def test_another_kind_is_refused():
+    with pytest.raises(ValueError, match="choose box or mask"):
+        AveragePrecision(NAMES, "keypoints")
