@@ -10,14 +10,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.dataset import load_image
-from data.lisc import DataError
+from data.lisc import IMAGE_ENDINGS, DataError
 from maskrcnn import MaskRCNN
 from maskrcnn.heads.paste import label_map
 from maskrcnn.precision import PRECISIONS, autocast, best_device
 from maskrcnn.visualize import overlay
 from maskrcnn.weights import load_checkpoint
-
-IMAGE_ENDINGS = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"}
 
 
 def parse_arguments() -> argparse.Namespace:

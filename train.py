@@ -1,10 +1,8 @@
 """Train Mask R-CNN on stained blood smears: find, outline and name their white cells."""
 
 import argparse
-import dataclasses
 import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -20,14 +18,13 @@ from data.augment import random_flips_and_turns
 from data.dataset import SmearDataset
 from data.lisc import CLASSES, DataError, find
 from maskrcnn import Config, MaskRCNN
-from maskrcnn.evaluation.validate import validate
+from maskrcnn.evaluation.validate import MEASURES, validate
 from maskrcnn.precision import PRECISIONS, autocast, best_device
+from maskrcnn.schedule import Schedule
 from maskrcnn.visualize import comparison, curves
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint
 
 SYNTHETIC = Path("data/synthetic-smears")
-SYNTHETIC_IMAGES = 240
-WARMUP_STEPS = 50
 EPILOG = """--data is a folder in one of two layouts, told apart by looking:
   LISC as unzipped      Main Dataset/<class>/N.bmp and Ground Truth Segmentation/<class>/areaforexpert1/N_expert.bmp
   the tutorial's        train|val/image|mask/<Class>/<Class>_N.png, any non-zero grey of a mask is the cell
@@ -69,17 +66,13 @@ def parse_arguments() -> argparse.Namespace:
 
 def open_data(args: argparse.Namespace) -> tuple[SmearDataset, SmearDataset]:
     """Read and check every image before anything long starts. Raises DataError."""
-    root = Path(args.data)
-    if args.data == "synthetic":
-        root = SYNTHETIC
-        if not root.exists():
-            print(f"drawing {SYNTHETIC_IMAGES} synthetic smears into {root}")
-            partial = root.with_name(root.name + ".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            synthetic.make(partial, images=SYNTHETIC_IMAGES, seed=0, layout="wbc")
-            partial.rename(root)
+    root = synthetic.embedded(SYNTHETIC) if args.data == "synthetic" else Path(args.data)
     splits = find(root)
     train, val = SmearDataset(splits.train, CLASSES), SmearDataset(splits.val, CLASSES)
+    if not len(val):
+        raise DataError(
+            f"{root}: no image left to validate on; put some of the training images into val/image and val/mask"
+        )
     print(f"{root}: {len(train)} training images, {len(val)} validation images")
     return train, val
 
@@ -98,49 +91,17 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
 def batches(
     dataset: SmearDataset, size: int, device: torch.device
 ) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-    """One epoch: every image once, in random order, randomly turned and flipped."""
+    """One epoch: every image once, in random order, each laid down in one of eight ways."""
     for indices in torch.randperm(len(dataset)).split(size):
-        samples = [random_flips_and_turns(*dataset[i]) for i in indices.tolist()]
+        samples = random_flips_and_turns([dataset[i] for i in indices.tolist()])
         yield (
             [image.to(device) for image, _ in samples],
             [{name: value.to(device) for name, value in target.items()} for _, target in samples],
         )
 
 
-def rate(peak: float, step: int, progress: float) -> float:
-    """The learning rate: a linear warm-up, then half a cosine down to zero as progress goes from 0 to 1."""
-    return peak * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-
-
-@dataclasses.dataclass
-class Progress:
-    """How far a run is: counted in steps, or in minutes where these are limited."""
-
-    total_steps: int
-    minutes: float | None
-    step: int = 0
-    earlier_seconds: float = 0.0  # of a run that was resumed
-    validation_seconds: float = 0.0  # of the last validation: a time limit includes the last one
-    started: float = dataclasses.field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        return self.earlier_seconds + time.monotonic() - self.started
-
-    @property
-    def fraction(self) -> float:
-        """0 at the start, 1 at the end of training."""
-        if self.minutes is None:
-            return self.step / self.total_steps
-        return self.seconds / max(1.0, 60 * self.minutes - 1.1 * self.validation_seconds)
-
-    def left(self) -> str:
-        seconds = self.seconds * (1 / max(self.fraction, 1e-6) - 1)
-        return tqdm.format_interval(max(0, int(seconds)))
-
-
 def train_epoch(
-    model: MaskRCNN, optimizer: torch.optim.Optimizer, dataset: SmearDataset, args: argparse.Namespace, run: Progress
+    model: MaskRCNN, optimizer: torch.optim.Optimizer, dataset: SmearDataset, args: argparse.Namespace, run: Schedule
 ) -> dict[str, float]:
     """Returns the mean of each loss. Raises FloatingPointError if the loss is no longer a number."""
     model.train()
@@ -149,10 +110,12 @@ def train_epoch(
     bar = tqdm(batches(dataset, args.batch, device), total=math.ceil(len(dataset) / args.batch), leave=False)
     for count, (images, targets) in enumerate(bar, start=1):
         for group in optimizer.param_groups:
-            group["lr"] = rate(args.rate, run.step, run.fraction)
+            group["lr"] = run.rate
         with autocast(device, args.precision):
             losses = model(images, targets)
         total = torch.stack(list(losses.values())).sum()
+        if not math.isfinite(total.item()):
+            raise FloatingPointError(f"the loss is {total.item()} at step {run.step}; try a lower --rate")
         optimizer.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=5.0)
@@ -160,10 +123,8 @@ def train_epoch(
         run.step += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.item()
-        if not math.isfinite(total.item()):
-            raise FloatingPointError(f"the loss is {total.item()} at step {run.step}; try a lower --rate")
         bar.set_postfix_str(f"loss {sum(sums.values()) / count:.3f}, rate {optimizer.param_groups[0]['lr']:.1e}, "
-                            f"{run.left()} left")  # fmt: skip
+                            f"{tqdm.format_interval(run.seconds_left)} left")  # fmt: skip
         if run.fraction >= 1:
             break
     bar.close()
@@ -180,8 +141,7 @@ def log_epoch(folder: Path, history: list[dict[str, Any]]) -> None:
     print(
         f"epoch {line['epoch']:3d}  {line['minutes']:5.1f} min  loss {train_loss:.3f} (validation {val_loss:.3f})  "
         + "  ".join(
-            f"{kind.replace('_', ', ')} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}"
-            for kind in ("mask", "box", "mask_any_class")
+            f"{title} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}" for kind, title in MEASURES.items()
         )
     )
 
@@ -214,56 +174,70 @@ def run_folder(args: argparse.Namespace) -> Path:
     return folder
 
 
-def train(args: argparse.Namespace) -> int:
-    """Returns the exit code."""
-    resumed: dict[str, Any] = {}
+def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
+    """The model, new or resumed, and what else a resumed run has saved. Completes args. Raises ValueError."""
+    saved: dict[str, Any] = {}
     if args.resume:
-        model, resumed = load_checkpoint(args.resume / "last.pt")
-        args = argparse.Namespace(**{**vars(args), **resumed["arguments"], "out": args.resume})
-    torch.manual_seed(args.seed)
-    train_set, val_set = open_data(args)
-    if not args.resume:
+        model, saved = load_checkpoint(args.resume / "last.pt")
+        vars(args).update(saved["arguments"], out=args.resume)
+    else:
         model = open_model(args)
         args.out = run_folder(args)
-    model.to(best_device())
-    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=args.rate, weight_decay=0.05)
-    run = Progress(args.epochs * math.ceil(len(train_set) / args.batch), args.minutes)
-    history: list[dict[str, Any]] = []
-    if args.resume:
-        optimizer.load_state_dict(resumed["optimizer"])
-        run.step, run.earlier_seconds, history = resumed["step"], resumed["seconds"], resumed["history"]
-    args.out.mkdir(parents=True, exist_ok=True)
-    arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
-    description = json.dumps({"arguments": arguments, "model": model.config.to_dict()}, indent=2)
-    (args.out / "config.json").write_text(description + "\n", encoding="utf-8")
-    parameters = sum(p.numel() for p in model.parameters()) / 1e6
-    print(f"training {parameters:.1f} million parameters on {best_device()}; the run is in {args.out}")
+        saved["arguments"] = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
+    return model.to(best_device()), saved
 
-    def save(name: str) -> None:
-        save_checkpoint(args.out / name, model, optimizer=optimizer.state_dict(), arguments=arguments, step=run.step,
-                        seconds=run.seconds, history=history)  # fmt: skip
+
+def train(args: argparse.Namespace) -> int:
+    """Returns the exit code."""
+    torch.manual_seed(args.seed)
+    model, saved = start(args)
+    train_set, val_set = open_data(args)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=args.rate, weight_decay=0.05, fused=True)
+    run = Schedule(args.epochs * math.ceil(len(train_set) / args.batch), args.minutes, args.rate)
+    if args.resume:
+        optimizer.load_state_dict(saved["optimizer"])
+        run.step, run.earlier_seconds = saved["step"], saved["seconds"]
+    history: list[dict[str, Any]] = saved.get("history", [])
+    write_config(args.out, saved["arguments"], model)
+
+    def save_last() -> None:
+        state = {"optimizer": optimizer.state_dict(), "step": run.step, "seconds": run.seconds}
+        save_checkpoint(args.out / "last.pt", model, arguments=saved["arguments"], history=history, **state)
 
     try:
         while run.fraction < 1:
             losses = train_epoch(model, optimizer, train_set, args, run)
-            start = time.monotonic()
+            begun = time.monotonic()
             bar = tqdm((val_set[i] for i in range(len(val_set))), "validating", len(val_set), leave=False)
-            metrics = validate(model, bar, args.precision)
-            run.validation_seconds = time.monotonic() - start
-            best = max((line["mask"]["ap"] for line in history), default=-1.0)
-            history.append(
-                {"epoch": len(history) + 1, "step": run.step, "minutes": run.seconds / 60, "train": losses, **metrics}
-            )
+            line = {
+                "epoch": len(history) + 1,
+                "step": run.step,
+                "train": losses,
+                **validate(model, bar, args.precision),
+            }
+            run.validation_seconds = time.monotonic() - begun
+            is_best = all(line["mask"]["ap"] > earlier["mask"]["ap"] for earlier in history)
+            history.append({**line, "minutes": run.seconds / 60})
             log_epoch(args.out, history)
-            save("last.pt")
-            if not metrics["mask"]["ap"] <= best:  # also where there is no AP for want of labelled objects
-                save("best.pt")
+            save_last()
+            if is_best:
+                save_checkpoint(args.out / "best.pt", model, history=history)
     except KeyboardInterrupt:
-        save("last.pt")
+        save_last()
         print(f"\nstopped; go on with: python train.py --resume {args.out}")
         return 130
     finish(args, val_set, history)
     return 0
+
+
+def write_config(folder: Path, arguments: dict[str, Any], model: MaskRCNN) -> None:
+    """Make the run folder, and in it config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    description = json.dumps({"arguments": arguments, "model": model.config.to_dict()}, indent=2)
+    (folder / "config.json").write_text(description + "\n", encoding="utf-8")
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"training {parameters:.1f} million parameters on {best_device()}; the run is in {folder}")
 
 
 def finish(args: argparse.Namespace, val_set: SmearDataset, history: list[dict[str, Any]]) -> None:

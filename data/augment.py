@@ -1,6 +1,6 @@
 """Random changes of a training image that leave its objects' classes as they are. A smear has no up and no left."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,12 +28,16 @@ def flip_vertically(image: Tensor, target: dict[str, Tensor]) -> Sample:
     return transpose(*flip_horizontally(*transpose(image, target)))
 
 
-def random_flips_and_turns(
-    image: Tensor, target: dict[str, Tensor], generator: torch.Generator | None = None
-) -> Sample:
-    """One of the eight ways to lay a rectangle down, each equally likely."""
-    changes: tuple[Callable[..., Sample], ...] = (flip_horizontally, flip_vertically, transpose)
-    for change, coin in zip(changes, torch.rand(3, generator=generator).tolist(), strict=True):
-        if coin < 0.5:
-            image, target = change(image, target)
-    return image, target
+def random_flips_and_turns(samples: Sequence[Sample], generator: torch.Generator | None = None) -> list[Sample]:
+    """Lay each image of a batch down in one of its eight ways, each equally likely.
+
+    Turning by a quarter is for all or for none: an upright image beside a lying one would be padded to a square.
+    """
+    turn = torch.rand(1, generator=generator).item() < 0.5
+    laid = []
+    for image, target in samples:
+        for change, coin in zip((flip_horizontally, flip_vertically), torch.rand(2, generator=generator), strict=True):
+            if coin < 0.5:
+                image, target = change(image, target)
+        laid.append(transpose(image, target) if turn else (image, target))
+    return laid

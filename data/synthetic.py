@@ -5,6 +5,7 @@ in smear.py, how a white cell is in cells.py.
 """
 
 import argparse
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,8 @@ from tqdm import tqdm
 
 from data.lisc import CLASSES, MASK_MARGIN, MIXED, DataError
 from data.smear import SIZE, draw_smear
+
+IMAGES = 240  # as many as LISC has
 
 
 class Planned(NamedTuple):
@@ -78,6 +81,18 @@ def make(
             _save(mask[inner, inner], root / mask_path)
 
 
+def embedded(root: Path) -> Path:
+    """The set that stands in for data of one's own: drawn into root the first time, then only named. Returns root."""
+    if not root.exists():
+        print(f"drawing {IMAGES} synthetic smears into {root}")
+        # Under another name until it is whole: an interrupted drawing must not pass for the set.
+        partial = root.with_name(root.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        make(partial, IMAGES)
+        partial.rename(root)
+    return root
+
+
 def paths(planned: Planned, layout: str) -> tuple[Path, Path | None]:
     """Of image and mask, from the root of the set."""
     kind, number, val = planned
@@ -110,7 +125,7 @@ Image k depends on the seed and k alone: a set of 500 begins with the set of 240
     )
     add = parser.add_argument
     add("out", type=Path, metavar="OUT", help="new folder to write to")
-    add("--images", type=int, default=240, help="how many fields (default: %(default)s)")
+    add("--images", type=int, default=IMAGES, help="how many fields (default: %(default)s)")
     add("--seed", type=int, default=0, help="another seed, other fields (default: %(default)s)")
     add("--layout", choices=("wbc", "lisc"), default="wbc", help="folders of the tutorial (wbc) or LISC's")
     add("--val-fraction", type=float, default=0.2, help="for validation, wbc only (default: %(default)s)")

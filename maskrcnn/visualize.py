@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from maskrcnn.evaluation.validate import MEASURES
+
 COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 # tab10 without the grey, brown and pinks that a stained smear is made of; the rest follow for longer lists of classes.
 CLASS_COLOURS = [COLOURS[i] for i in (0, 1, 2, 8, 3, 9, 4, 5, 6, 7)]
@@ -114,10 +116,10 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         losses.plot(epochs, [line["val"][name] for line in history], color=COLOURS[i], linestyle="--")
     losses.set(title="losses (solid: training, dashed: validation)", xlabel="epoch", ylabel="loss", ylim=(0, None))
     losses.legend(fontsize=8)
-    for i, kind in enumerate(("mask", "box", "mask_any_class")):
+    for i, (kind, title) in enumerate(MEASURES.items()):
         for name, style in (("ap", "-"), ("ap50", "--")):
-            label = f"{kind.replace('_', ', ')} {name.upper()}"
-            precision.plot(epochs, [line[kind][name] for line in history], style, color=COLOURS[i], label=label)
+            values = [line[kind][name] for line in history]
+            precision.plot(epochs, values, style, color=COLOURS[i], label=f"{title} {name.upper()}")
     precision.set(title="average precision on validation images", xlabel="epoch", ylabel="AP", ylim=(0, 1.02))
     precision.legend(fontsize=8)
     for ax in (losses, precision):

@@ -10,6 +10,8 @@ from maskrcnn.evaluation.average_precision import APResult, AveragePrecision
 from maskrcnn.model import MaskRCNN
 from maskrcnn.precision import autocast
 
+MEASURES = {"mask": "mask", "box": "box", "mask_any_class": "any-class mask"}  # keys of a result, and what to call them
+
 
 @torch.inference_mode()
 def validate(

@@ -6,7 +6,7 @@ threshold. Said one box at a time it is a loop; here it is done by blocks of nei
     1. take the next block of boxes that are still waiting; decide which of them are kept, among themselves;
     2. strike out every waiting box that a kept one of the block overlaps; go back to 1.
 
-Nothing kept earlier overlaps a box that still waits, so step 1 need not look back, and the result is exactly the greedy one.
+Nothing kept earlier overlaps a box that still waits, so step 1 need not look back, and the result is the greedy one.
 
 Glossary: N boxes, sorted; waiting [M], positions in 0..N-1 of boxes not yet decided; group, the class or pyramid level
 of a box: boxes suppress only boxes of their own group.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 # The block doubles up to its limit: where boxes crowd around few objects, a first small block settles most of them.
-FIRST_BLOCK = 64
+FIRST_BLOCK = 128
 LARGEST_BLOCK = 256
 # Pairs compared at once: their intermediate results stay in the cache of a CPU core, and fill a GPU.
 PAIRS_ON_CPU, PAIRS_ON_GPU = 2**17, 2**24
@@ -29,7 +29,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_kept: int | Non
     """Indices of the boxes that are kept, best first: int64 [N'], the same as torchvision.ops.nms returns on the CPU.
 
     boxes: [N, 4] as (x1, y1, x2, y2); scores: [N]. A box goes if its IoU with a kept one is above iou_threshold, not if
-    it is equal. Equal scores keep their order. max_kept stops after so many boxes. ValueError: shapes that do not agree.
+    it is equal. Equal scores keep their order. max_kept: stop after so many. ValueError: shapes that do not agree.
     """
     _check(boxes, scores)
     by_score = scores.sort(descending=True, stable=True).indices
@@ -95,8 +95,8 @@ def _greedy(boxes: _Boxes, threshold: float, max_kept: int | None = None) -> Ten
 def _kept_within(boxes: _Boxes, threshold: float) -> Tensor:
     """Greedy NMS of one block, bool [n].
 
-    Start with all of them kept, and let the kept ones strike out again and again. The first box is right from the start;
-    once the first k are right, round after round at least the next one is. So what no longer changes is the answer.
+    Start with all of them kept, and let the kept ones strike out the others, again and again. The first box is right
+    from the start, and each round sets at least one more right for good. So what no longer changes is the answer.
     """
     overlap = _overlap(boxes, boxes, threshold).triu_(1)  # [n, n], 1 where the row would strike out the column
     kept = torch.ones_like(boxes.area)

@@ -89,7 +89,7 @@ def test_the_random_change_is_one_of_eight_each_equally_likely(sample):
     generator = torch.Generator().manual_seed(0)
     counts = [0] * 8
     for _ in range(800):
-        changed = random_flips_and_turns(*sample, generator)
+        (changed,) = random_flips_and_turns([sample], generator)
         (way,) = [i for i, way in enumerate(ways) if way[0].shape == changed[0].shape and same(way, changed)]
         counts[way] += 1
     # 100 of each are expected, with a standard deviation of 9.4.
@@ -98,10 +98,19 @@ def test_the_random_change_is_one_of_eight_each_equally_likely(sample):
 
 def test_the_random_change_follows_its_generator(sample):
     draws = [
-        [random_flips_and_turns(*sample, generator)[1]["boxes"].tolist() for _ in range(20)]
+        [random_flips_and_turns([sample], generator)[0][1]["boxes"].tolist() for _ in range(20)]
         for generator in (torch.Generator().manual_seed(seed) for seed in (1, 1, 2))
     ]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_batch_is_turned_as_one_and_flipped_one_by_one(sample):
+    generator = torch.Generator().manual_seed(0)
+    batches = [random_flips_and_turns([sample] * 4, generator) for _ in range(20)]
+    shapes = [{image.shape for image, _ in batch} for batch in batches]
+    assert all(len(of_batch) == 1 for of_batch in shapes)
+    assert len(set.union(*shapes)) == 2
+    assert any(not same(batch[0], other) for batch in batches for other in batch[1:])
 
 
 def test_fractional_corners_stay_fractional(sample):
@@ -119,7 +128,7 @@ def test_an_image_without_objects_can_be_changed(sample):
         assert target["masks"].shape == (0, *changed.shape[1:])
 
 
-@pytest.mark.parametrize("change", [*CHANGES.values(), random_flips_and_turns])
+@pytest.mark.parametrize("change", [*CHANGES.values(), lambda *sample: random_flips_and_turns([sample])[0]])
 def test_the_sample_given_is_not_changed_and_other_entries_go_along(sample, change):
     image, target = sample
     target["image_id"] = torch.tensor(17)

@@ -41,7 +41,9 @@ def scene(seed: int, images: int, objects: int, extra: int, ties: bool = False, 
         boxes = torch.cat([*near, random_boxes(rng, int(rng.integers(0, extra + 1)))]).clamp(min=0)
         boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 1)
         predicted = torch.tensor(rng.integers(1, 5, len(boxes)))
-        predicted[: 2 * count] = torch.where(torch.tensor(rng.random(2 * count) < 0.8), labels.repeat(2), predicted[: 2 * count])
+        predicted[: 2 * count] = torch.where(
+            torch.tensor(rng.random(2 * count) < 0.8), labels.repeat(2), predicted[: 2 * count]
+        )
         scores = torch.tensor(rng.random(len(boxes)), dtype=torch.float32)
         if ties:
             scores = (scores * 4).round() / 4
@@ -60,8 +62,9 @@ def coco(samples, kind: str, class_agnostic: bool, max_detections: int = 100) ->
             width, height = (box[2:] - box[:2]).tolist()
             segment = coco_mask.encode(np.asfortranarray(mask.numpy()))
             area = float(mask.sum()) if kind == "mask" else width * height
-            annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": int(label), "area": area,
-                                "bbox": [*box[:2].tolist(), width, height], "iscrowd": int(is_crowd), "segmentation": segment})  # fmt: skip
+            entry = {"id": len(annotations) + 1, "image_id": image, "category_id": int(label), "iscrowd": int(is_crowd)}
+            shape = {"bbox": [*box[:2].tolist(), width, height], "area": area, "segmentation": segment}
+            annotations.append({**entry, **shape})
         for box, label, score, mask in zip(*(prediction[k] for k in ("boxes", "labels", "scores", "masks"))):
             box = box.double()
             entry = {"image_id": image, "category_id": int(label), "score": float(score)}
@@ -142,7 +145,12 @@ def test_the_cut_at_a_number_of_detections_matters_and_agrees():
 
 def one_image(boxes, labels, scores, gt_boxes, gt_labels):
     boxes, gt_boxes = torch.tensor(boxes).float().reshape(-1, 4), torch.tensor(gt_boxes).float().reshape(-1, 4)
-    prediction = {"boxes": boxes, "labels": torch.tensor(labels), "scores": torch.tensor(scores), "masks": fill(boxes)[:, None]}
+    prediction = {
+        "boxes": boxes,
+        "labels": torch.tensor(labels),
+        "scores": torch.tensor(scores),
+        "masks": fill(boxes)[:, None],
+    }
     return [(prediction, {"boxes": gt_boxes, "labels": torch.tensor(gt_labels), "masks": fill(gt_boxes)})]
 
 

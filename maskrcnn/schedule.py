@@ -1,0 +1,46 @@
+"""How far a training run is, counted in steps or in minutes, and the learning rate that goes with it."""
+
+import dataclasses
+import math
+import time
+
+WARMUP_STEPS = 50
+
+
+@dataclasses.dataclass
+class Schedule:
+    """total_steps: the length of the run; minutes: its length in time instead, validation included, if not None.
+
+    peak_rate: the highest learning rate. The rest changes as the run goes on.
+    """
+
+    total_steps: int
+    minutes: float | None
+    peak_rate: float
+    step: int = 0
+    earlier_seconds: float = 0.0  # of a run that was resumed
+    validation_seconds: float = 0.0  # of the last validation, which the time left must hold once more
+    started: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start, those before an interruption included."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    @property
+    def fraction(self) -> float:
+        """0 at the start, 1 at the end of training."""
+        if self.minutes is None:
+            return self.step / self.total_steps
+        return self.seconds / max(1.0, 60 * self.minutes - 1.1 * self.validation_seconds)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate: a linear warm-up, then half a cosine down to zero."""
+        warm = min(1.0, (self.step + 1) / WARMUP_STEPS)
+        return self.peak_rate * warm * 0.5 * (1 + math.cos(math.pi * min(self.fraction, 1.0)))
+
+    @property
+    def seconds_left(self) -> int:
+        """If it goes on as fast as it went so far."""
+        return max(0, int(self.seconds * (1 / max(self.fraction, 1e-6) - 1)))

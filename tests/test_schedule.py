@@ -1,0 +1,45 @@
+import math
+
+import pytest
+
+from maskrcnn.schedule import WARMUP_STEPS, Schedule
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return now
+
+
+def at_step(step: int) -> Schedule:
+    return Schedule(total_steps=1000, minutes=None, peak_rate=0.1, step=step)
+
+
+def test_the_rate_rises_in_a_line_and_falls_as_a_cosine_to_zero():
+    assert at_step(0).rate == pytest.approx(0.1 / WARMUP_STEPS)
+    rates = [at_step(step).rate for step in range(WARMUP_STEPS, 1001)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 0.099
+    assert at_step(500).rate == pytest.approx(0.05)  # half a cosine is halfway down in the middle
+    assert at_step(250).rate == pytest.approx(0.05 * (1 + math.cos(math.pi / 4)))
+    assert at_step(1000).rate == pytest.approx(0, abs=1e-12)
+
+
+def test_a_limit_in_minutes_counts_time_and_holds_one_more_validation(clock):
+    run = Schedule(total_steps=10, minutes=10, peak_rate=0.1, step=10**6)
+    assert run.fraction == 0
+    clock[0] += 300
+    assert run.fraction == pytest.approx(0.5)
+    assert run.seconds_left == 300
+    run.validation_seconds = 100
+    assert run.fraction == pytest.approx(300 / 490)
+    clock[0] += 190
+    assert run.fraction == 1
+
+
+def test_a_resumed_run_counts_what_was_before(clock):
+    run = Schedule(total_steps=10, minutes=10, peak_rate=0.1, earlier_seconds=450)
+    clock[0] += 30
+    assert run.seconds == 480
+    assert run.fraction == pytest.approx(0.8)
