@@ -20,7 +20,7 @@ class Schedule:
     step: int = 0
     earlier_seconds: float = 0.0  # of a run that was resumed
     validation_seconds: float = 0.0  # of the last validation, which the time left must hold once more
-    started: float = dataclasses.field(default_factory=time.monotonic)
+    started: float = dataclasses.field(default_factory=lambda: time.monotonic())
 
     @property
     def seconds(self) -> float:

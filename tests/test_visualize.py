@@ -159,6 +159,6 @@ def test_curves_show_each_loss_in_training_and_validation_and_each_precision():
     assert plotted == [("-", [1.0, 0.5]), ("--", [2.0, 1.0]), ("-", [2.0, 1.0]), ("--", [4.0, 2.0])]
     assert [text.get_text() for text in losses.get_legend().get_texts()] == ["loss_classifier", "loss_mask"]
     assert [drawn.get_label() for drawn in precision.lines] == [
-        "mask AP", "mask AP50", "box AP", "box AP50", "mask, any, class AP", "mask, any, class AP50"
+        "mask AP", "mask AP50", "box AP", "box AP50", "any-class mask AP", "any-class mask AP50"
     ]  # fmt: skip
     assert [list(drawn.get_ydata()) for drawn in precision.lines] == [[0.1, 0.2], [0.2, 0.4]] * 3

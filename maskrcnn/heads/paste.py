@@ -17,7 +17,8 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """
     rows = _interpolation(boxes[:, 1], boxes[:, 3], masks.shape[-2], size[0])  # [D, H, M]
     columns = _interpolation(boxes[:, 0], boxes[:, 2], masks.shape[-1], size[1])  # [D, W, M]
-    return rows @ masks.to(rows.dtype) @ columns.transpose(1, 2)  # [D, H, M] x [D, M, M] x [D, M, W]
+    with torch.autocast(boxes.device.type, enabled=False):  # in bfloat16 an outline would move by tenths of a pixel
+        return rows @ masks.to(rows.dtype) @ columns.transpose(1, 2)  # [D, H, M] x [D, M, M] x [D, M, W]
 
 
 def _interpolation(start: Tensor, end: Tensor, cells: int, pixels: int) -> Tensor:
