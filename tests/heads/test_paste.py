@@ -152,3 +152,12 @@ def test_a_label_map_gives_each_pixel_to_its_most_probable_object():
 
 def test_a_label_map_without_objects_is_background():
     assert label_map(torch.zeros(0, 1, 2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_autocast_does_not_blur_where_a_mask_goes():
+    masks = torch.rand(3, 28, 28, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[10.3, 20.7, 90.1, 130.9], [0.0, 0.0, 170.0, 150.0], [100.5, 3.25, 128.75, 40.0]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pasted = paste_masks(masks, boxes, SIZE)
+    assert pasted.dtype == torch.float32
+    assert pasted.equal(paste_masks(masks, boxes, SIZE))
