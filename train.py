@@ -5,18 +5,17 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from data import synthetic
-from data.augment import random_flips_and_turns
 from data.dataset import SmearDataset
 from data.lisc import CLASSES, DataError, find
+from data.loading import batches
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.validate import MEASURES, validate
 from maskrcnn.precision import PRECISIONS, autocast, best_device
@@ -44,6 +43,19 @@ examples:
   python train.py --resume runs/LISC"""
 
 
+def above_zero(kind: type) -> Callable[[str], float]:
+    """A type of argument: a number of this kind, larger than 0."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return value
+
+    number.__name__ = kind.__name__  # in argparse's message for what is no number
+    return number
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -51,10 +63,14 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", default="data/LISC", metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/ and the name of the data, numbered)")
-    add("--epochs", type=int, default=40, help="passes over the training images (default: %(default)s)")
-    add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
-    add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
-    add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
+    add("--epochs", type=above_zero(int), default=40, help="passes over the training images (default: %(default)s)")
+    add(
+        "--minutes",
+        type=above_zero(float),
+        help="train for this long instead; the learning rate falls with the time left",
+    )
+    add("--batch", type=above_zero(int), default=2, help="images a step (default: %(default)s)")
+    add("--rate", type=above_zero(float), default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
     add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
     add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
         "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
@@ -86,18 +102,6 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
     if args.weights:
         print(f"{args.weights}: {load(model, args.weights)}")
     return model
-
-
-def batches(
-    dataset: SmearDataset, size: int, device: torch.device
-) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-    """One epoch: every image once, in random order, each laid down in one of eight ways."""
-    for indices in torch.randperm(len(dataset)).split(size):
-        samples = random_flips_and_turns([dataset[i] for i in indices.tolist()])
-        yield (
-            [image.to(device) for image, _ in samples],
-            [{name: value.to(device) for name, value in target.items()} for _, target in samples],
-        )
 
 
 def train_epoch(

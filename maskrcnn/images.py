@@ -133,11 +133,11 @@ def check_target(target: dict[str, Tensor], i: int, size: Size, num_classes: int
             f"target {i}: {n} labels, boxes {tuple(boxes.shape)}, masks {tuple(masks.shape)}; "
             f"expected boxes ({n}, 4) and masks {(n, *size)} for an image of {size[0]} x {size[1]} (height x width)"
         )
-    has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # False for nan, too
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
     if not bool(has_area.all()):
         bad = boxes[~has_area][0].tolist()
         raise ValueError(
-            f"target {i} has a box without area, {bad}; boxes are (x1, y1, x2, y2) with x2 > x1 and y2 > y1"
+            f"target {i} has a box without finite area, {bad}; boxes are (x1, y1, x2, y2) with x2 > x1 and y2 > y1"
         )
     if n and (int(labels.min()) < 1 or int(labels.max()) > num_classes):
         raise ValueError(

@@ -179,10 +179,14 @@ def test_an_rgb_image_passes():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"boxes": torch.tensor([[5.0, 5.0, 5.0, 9.0]])}, r"target 0 has a box without area, \[5.0, 5.0, 5.0, 9.0\]"),
-        ({"boxes": torch.tensor([[5.0, 9.0, 9.0, 9.0]])}, "target 0 has a box without area"),
+        (
+            {"boxes": torch.tensor([[5.0, 5.0, 5.0, 9.0]])},
+            r"target 0 has a box without finite area, \[5.0, 5.0, 5.0, 9.0\]",
+        ),
+        ({"boxes": torch.tensor([[5.0, 9.0, 9.0, 9.0]])}, "target 0 has a box without finite area"),
         ({"boxes": torch.tensor([[9.0, 9.0, 5.0, 5.0]])}, r"\(x1, y1, x2, y2\) with x2 > x1 and y2 > y1"),
-        ({"boxes": torch.tensor([[0.0, 0.0, torch.nan, 5.0]])}, "target 0 has a box without area"),
+        ({"boxes": torch.tensor([[0.0, 0.0, torch.nan, 5.0]])}, "target 0 has a box without finite area"),
+        ({"boxes": torch.tensor([[0.0, 0.0, torch.inf, 5.0]])}, "target 0 has a box without finite area"),
         ({"boxes": torch.tensor([5.0, 5.0, 9.0, 9.0])}, r"boxes \(4,\).*expected boxes \(1, 4\)"),
         ({"labels": torch.tensor([0])}, r"target 0 has labels \[0\]; expected 1 to 2 \(0 is background\)"),
         ({"labels": torch.tensor([3])}, r"target 0 has labels \[3\]; expected 1 to 2"),

@@ -173,7 +173,7 @@ def test_inputs_are_left_as_they_were(model):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"boxes": torch.tensor([[40.0, 20, 40, 60]])}, "target 0 has a box without area"),
+        ({"boxes": torch.tensor([[40.0, 20, 40, 60]])}, "target 0 has a box without finite area"),
         ({"labels": torch.tensor([0])}, "0 is background"),
         ({"labels": torch.tensor([6])}, "expected 1 to 5"),
         ({"masks": torch.zeros(1, 90, 128)}, r"expected boxes \(1, 4\) and masks \(1, 96, 128\)"),

@@ -115,6 +115,8 @@ def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finishe
     ("script", "arguments", "messages"),
     [
         ("train.py", ["--data", "nowhere/LISC"], ["nowhere/LISC", "--data synthetic"]),
+        ("train.py", ["--batch", 0], ["--batch", "above 0"]),
+        ("train.py", ["--minutes", "inf"], ["--minutes", "above 0"]),
         ("train.py", ["--resume", "nowhere"], ["nowhere/last.pt", "no such file"]),
         ("predict.py", ["x.png", "--weights", "nowhere"], ["nowhere", "no such file"]),
     ],

@@ -211,4 +211,4 @@ def _check(features: Sequence[Tensor], boxes: Tensor, levels: Tensor, scales: Se
     if len(boxes) > 0 and not boxes.is_cuda:  # a look at values on a GPU would wait for it
         for name, index, count in (("image", boxes[:, 0], len(features[0])), ("level", levels, len(features))):
             if not 0 <= int(index.min()) <= int(index.max()) < count:
-                raise ValueError(f"a box names an {name} outside 0..{count - 1}")
+                raise ValueError(f"the {name} of a box must lie in 0..{count - 1}, got {index.tolist()}")

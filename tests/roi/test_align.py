@@ -188,8 +188,8 @@ def test_a_pyramid_is_torchvisions_levels_one_by_one(sampling_ratio, aligned):
         (torch.zeros(1, 5, 9, 9), torch.zeros(1, 4), r"\[R, 5\]"),
         (torch.zeros(1, 5, 9, 9), [torch.zeros(1, 5)], r"\[R_i, 4\]"),
         (torch.zeros(2, 5, 9, 9), [torch.zeros(1, 4)], "each of 2 images, got 1"),
-        (torch.zeros(2, 5, 9, 9), torch.tensor([[2.0, 0, 0, 1, 1]]), r"image outside 0\.\.1"),
-        (torch.zeros(2, 5, 9, 9), torch.tensor([[-1.0, 0, 0, 1, 1]]), r"image outside 0\.\.1"),
+        (torch.zeros(2, 5, 9, 9), torch.tensor([[2.0, 0, 0, 1, 1]]), r"image of a box must lie in 0\.\.1"),
+        (torch.zeros(2, 5, 9, 9), torch.tensor([[-1.0, 0, 0, 1, 1]]), r"image of a box must lie in 0\.\.1"),
     ],
 )
 def test_wrong_shapes_are_refused(feature, boxes, message):
@@ -204,7 +204,7 @@ def test_wrong_shapes_are_refused(feature, boxes, message):
         ([maps()], [0], [1.0, 0.5], "got 1 maps and 2 scales"),
         ([maps(), maps(channels=3)], [0], [1.0, 0.5], r"\[B, C, H, W\]"),
         ([maps()], [0, 0], [1.0], "one level is needed for each of 1 boxes"),
-        ([maps()], [1], [1.0], r"level outside 0\.\.0"),
+        ([maps()], [1], [1.0], r"level of a box must lie in 0\.\.0"),
     ],
 )
 def test_a_pyramid_that_does_not_fit_is_refused(features, levels, scales, message):
