@@ -1,5 +1,2 @@
-"""Images of stained blood smears: finding them (lisc), reading them (dataset), drawing artificial ones (synthetic)."""
-
-from data.lisc import CLASSES, DataError, find
-
-__all__ = ["CLASSES", "DataError", "find"]
+"""Images of stained blood smears: finding them (lisc), reading them (dataset), dividing them (splits), drawing artificial
+ones (synthetic), changing them (augment)."""

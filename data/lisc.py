@@ -1,20 +1,20 @@
-"""LISC and the like: which files belong together, of which class, in which split. No file is opened here.
+"""LISC and the like: which files belong together, of which class. No file is opened here.
 
 Two layouts of folders are told apart by looking, each with or without an outer folder, in any letter case:
 
     the tutorial's       train|val / image|mask / <Class> / <name>.*    and, without masks, detect / image / *
     LISC as unzipped     Main Dataset / <class> / 1.bmp
                          Ground Truth Segmentation / <class> / areaforexpert1 / 1_expert.bmp
-                         More Dataset without Ground Truth / ...
+                                              More Dataset without Ground Truth / ...
+
+To check a folder of your own and look at what is in it: python -m data.lisc PATH
 """
 
-import random
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-CLASSES = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")
+CLASSES: tuple[str, ...] = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")
 MIXED = "mixt"  # LISC's folder of fields with cells of several classes
 # LISC's masks lack this many pixels on every side of the image: 712 x 568 beside 720 x 576.
 MASK_MARGIN = 4
@@ -57,37 +57,53 @@ class Field(NamedTuple):
     label: str | None  # one of CLASSES; None: the grey codes of the mask tell the class of each cell
 
 
-class Splits(NamedTuple):
-    train: list[Field]
-    val: list[Field]
+class Skipped(NamedTuple):
+    """A file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class Found(NamedTuple):
+    """What a folder holds."""
+
+    root: Path
+    train: list[Field]  # annotated
+    val: list[Field] | None  # annotated, for validation; None: the folder has no split of its own, as LISC
     unlabelled: list[Field]  # without masks, for prediction
+    skipped: list[Skipped]
 
 
-def find(root: Path | str, val_fraction: float = 0.2, seed: int = 0) -> Splits:
+def find(root: Path | str) -> Found:
     """The fields below root, always in the same order.
 
-    The tutorial's split is taken as it is. LISC has none: one is made with `val_fraction` of each class, by `seed`.
-    Raises DataError if nothing is there, or if images, masks and classes do not fit together, with all such problems.
+    Files without their counterpart are left out and listed. Raises DataError if nothing is there, or if the folders are
+    not as they must be, with all such problems.
     """
-    if not 0 < val_fraction < 1:
-        raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {HELP}")
     if not any(root.iterdir()):
         raise DataError(f"{root}: this folder is empty. {HELP}")
-    found = _recognise(root)
-    if len(found) != 1:
-        several = f"several data sets ({', '.join(map(str, found))}); name one of them" if found else "no known layout"
+    places = _recognise(root)
+    if len(places) != 1:
+        several = (
+            f"several data sets ({', '.join(map(str, places))}); name one of them" if places else "no known layout"
+        )
         raise DataError(f"{root}: {several}. {HELP}")
     problems: list[str] = []
-    read = _read_tutorial if _child(found[0], "train") else _read_lisc
-    splits = read(found[0], val_fraction, seed, problems)
+    found = (_read_tutorial if _child(places[0], "train") else _read_lisc)(places[0], problems)
     if problems:
-        raise DataError("\n  ".join([f"{found[0]}: images and masks do not fit together", *problems]))
-    if not splits.train:
-        raise DataError(f"{found[0]}: the folders are there, but hold no image with a mask to train on. {HELP}")
-    return splits
+        raise DataError("\n  ".join([f"{places[0]}: the folders are not as expected", *problems]))
+    if not found.train:
+        missing = f"\n  {found.skipped[0]}, and so on" if found.skipped else ""
+        raise DataError(
+            f"{places[0]}: the folders are there, but hold no image with a mask to train on. {missing or HELP}"
+        )
+    return found
 
 
 def _recognise(root: Path) -> list[Path]:
@@ -101,49 +117,32 @@ def _recognise(root: Path) -> list[Path]:
     return []
 
 
-def _read_tutorial(root: Path, val_fraction: float, seed: int, problems: list[str]) -> Splits:
+def _read_tutorial(root: Path, problems: list[str]) -> Found:
+    skipped: list[Skipped] = []
     sides = {name: _child(root, name) for name in ("train", "val")}
     fields = {
-        name: _pair(_child(side, "image") or side / "image", _child(side, "mask") or side / "mask", problems)
+        name: _pair(_child(side, "image") or side / "image", _child(side, "mask") or side / "mask", problems, skipped)
         for name, side in sides.items()
         if side
     }
-    if "val" not in fields:
-        fields["train"], fields["val"] = split([[field] for field in fields["train"]], val_fraction, seed)
-    return Splits(fields["train"], fields["val"], _unlabelled(_child(root, "detect", "image")))
+    return Found(root, fields["train"], fields.get("val"), _unlabelled(_child(root, "detect", "image")), skipped)
 
 
-def _read_lisc(root: Path, val_fraction: float, seed: int, problems: list[str]) -> Splits:
+def _read_lisc(root: Path, problems: list[str]) -> Found:
+    unlabelled = _unlabelled(_child(root, "More Dataset without Ground Truth"))
     masks = _child(root, "Ground Truth Segmentation")
     if masks is None:
         problems.append(f"{root / 'Ground Truth Segmentation'}: no such folder; unzip all of the archive")
-        return Splits([], [], [])
+        return Found(root, [], None, unlabelled, [])
     # Only the first expert's outlines: some copies of LISC have a second expert's beside them.
     masks = _child(masks, "areaforexpert1") or masks
-    fields = _pair(_child(root, "Main Dataset") or root, masks, problems)
-    train, val = split([[field] for field in fields], val_fraction, seed)
-    return Splits(train, val, _unlabelled(_child(root, "More Dataset without Ground Truth")))
+    skipped: list[Skipped] = []
+    fields = _pair(_child(root, "Main Dataset") or root, masks, problems, skipped)
+    return Found(root, fields, None, unlabelled, skipped)
 
 
-def split(groups: Sequence[Sequence[Field]], val_fraction: float, seed: int) -> tuple[list[Field], list[Field]]:
-    """Divide into training and validation, class by class, so that a rare class is in both.
-
-    The fields of a group (of one class) stay on one side: a way to keep two pictures of the same spot together.
-    Of each class with two or more groups, at least one goes to either side.
-    """
-    sides: tuple[list[Field], list[Field]] = ([], [])
-    for label in (*CLASSES, None):
-        members = [group for group in groups if group[0].label == label]
-        # Seeded for each class: another class's number of images changes nothing here.
-        random.Random(f"{seed} {label}").shuffle(members)
-        count = max(1, min(round(val_fraction * len(members)), len(members) - 1)) if len(members) > 1 else 0
-        for side, chosen in zip(sides, (members[count:], members[:count]), strict=True):
-            side += sorted((field for group in chosen for field in group), key=lambda field: _natural(field.image))
-    return sides
-
-
-def _pair(images: Path, masks: Path, problems: list[str]) -> list[Field]:
-    """Match the files of images/<class>/ to those of masks/<class>/ by their stem. What does not match goes to problems."""
+def _pair(images: Path, masks: Path, problems: list[str], skipped: list[Skipped]) -> list[Field]:
+    """Match the files of images/<class>/ to those of masks/<class>/ by their stem. What does not match goes to skipped."""
     if not masks.is_dir():
         problems.append(f"{masks}: no such folder, so the images of {images} have no masks")
         return []
@@ -159,11 +158,11 @@ def _pair(images: Path, masks: Path, problems: list[str]) -> list[Field]:
                 fields.append(Field(image, mask_files[stem], label))
             else:
                 where = mask_folder or masks / image.parent.name
-                problems.append(f"{image}: no mask of that name in {where}; add it, or take the image out")
+                skipped.append(Skipped(image, f"no mask of that name in {where}"))
         for stem, mask in mask_files.items():
             if stem not in image_files:
                 where = image_folders.get(name) or images / name
-                problems.append(f"{mask}: no image of that name in {where}; add it, or take the mask out")
+                skipped.append(Skipped(mask, f"no image of that name in {where}"))
     return fields
 
 
@@ -229,3 +228,9 @@ def _plain(name: str) -> str:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorts 2.bmp before 10.bmp."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path).lower())]
+
+
+if __name__ == "__main__":
+    from data.check import main
+
+    raise SystemExit(main())
