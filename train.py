@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from data import synthetic
-from data.dataset import SmearDataset
-from data.lisc import CLASSES, DataError, find
-from data.loading import batches
+from data import check, synthetic
+from data.augment import Augmentation
+from data.dataset import PARTS, SmearDataset
+from data.lisc import CLASSES, DataError
+from data.loading import Loader
+from data.splits import Splits, open_splits
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.validate import MEASURES, validate
 from maskrcnn.precision import PRECISIONS, autocast, best_device
@@ -30,8 +32,11 @@ EPILOG = """--data is a folder in one of two layouts, told apart by looking:
 or the word synthetic: a set of artificial smears is drawn into data/synthetic-smears once, and used.
 
 The run folder then holds
+  data.txt           what the data are, what was left out, whether the background alone gives the class away
+  contact-sheet.png  images with every cell's outline
   config.json        every hyper-parameter of the model and the arguments of this run
-  log.jsonl          a line an epoch: losses, box and mask AP on the validation images
+  log.jsonl          a line an epoch: losses, box and mask AP on the validation images, share of the time spent waiting
+                     for images
   curves.png         the same as curves
   predictions.png    ground truth beside prediction, for some validation images
   best.pt, last.pt   checkpoints; give the folder to predict.py --weights. Ctrl-C keeps both; --resume goes on
@@ -75,22 +80,27 @@ def parse_arguments() -> argparse.Namespace:
     add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
         "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
     add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, with its own arguments")
+    add("--augment", choices=("all", "turns"), default="all", help="changes of training images: zoom, stain, light, focus, "
+        "cells of other fields, flips and quarter turns; or the last two alone (default: %(default)s)")  # fmt: skip
+    add("--target", choices=PARTS, default="cell", help="outline whole cells, or their nuclei (default: %(default)s)")
+    add("--folds", type=above_zero(int), metavar="K", help="cross-validation: divide all images into K parts")
+    add("--fold", type=int, default=0, metavar="k", help="validate on part k, from 0 on (default: %(default)s)")
+    add("--strict", action="store_true", help="stop if any file of the data cannot be used, rather than leave it out")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware has it")
     add("--seed", type=int, default=0, help="of weights, order and augmentation (default: %(default)s)")
     return parser.parse_args()
 
 
-def open_data(args: argparse.Namespace) -> tuple[SmearDataset, SmearDataset]:
+def open_data(args: argparse.Namespace) -> Splits:
     """Read and check every image before anything long starts. Raises DataError."""
     root = synthetic.embedded(SYNTHETIC) if args.data == "synthetic" else Path(args.data)
-    splits = find(root)
-    train, val = SmearDataset(splits.train, CLASSES), SmearDataset(splits.val, CLASSES)
-    if not len(val):
-        raise DataError(
-            f"{root}: no image left to validate on; put some of the training images into val/image and val/mask"
-        )
-    print(f"{root}: {len(train)} training images, {len(val)} validation images")
-    return train, val
+    splits = open_splits(root, args.folds, args.fold, args.seed, args.strict, args.target)
+    for skipped in splits.skipped:
+        print(f"left out: {skipped}", file=sys.stderr)
+    if splits.straddling:
+        print(f"warning: {len(splits.straddling)} validation images show a field of the training set", file=sys.stderr)
+    print(f"{root}: {len(splits.train)} training images, {len(splits.val)} validation images")
+    return splits
 
 
 def open_model(args: argparse.Namespace) -> MaskRCNN:
@@ -105,17 +115,16 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
 
 
 def train_epoch(
-    model: MaskRCNN, optimizer: torch.optim.Optimizer, dataset: SmearDataset, args: argparse.Namespace, run: Schedule
+    model: MaskRCNN, optimizer: torch.optim.Optimizer, loader: Loader, args: argparse.Namespace, run: Schedule
 ) -> dict[str, float]:
     """Returns the mean of each loss. Raises FloatingPointError if the loss is no longer a number."""
     model.train()
-    device = next(model.parameters()).device
     sums: dict[str, float] = {}
-    bar = tqdm(batches(dataset, args.batch, device), total=math.ceil(len(dataset) / args.batch), leave=False)
+    bar = tqdm(loader, leave=False)
     for count, (images, targets) in enumerate(bar, start=1):
         for group in optimizer.param_groups:
             group["lr"] = run.rate
-        with autocast(device, args.precision):
+        with autocast(loader.device, args.precision):
             losses = model(images, targets)
         total = torch.stack(list(losses.values())).sum()
         if not math.isfinite(total.item()):
@@ -195,15 +204,20 @@ def train(args: argparse.Namespace) -> int:
     """Returns the exit code."""
     torch.manual_seed(args.seed)
     model, saved = start(args)
-    train_set, val_set = open_data(args)
+    splits = open_data(args)
+    val_set = splits.val
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=args.rate, weight_decay=0.05, fused=True)
-    run = Schedule(args.epochs * math.ceil(len(train_set) / args.batch), args.minutes, args.rate)
+    augmentation = Augmentation() if args.augment == "all" else None
+    sizes = [model.transform.resized((field.image.shape[0], field.image.shape[1])) for field in splits.train.samples]
+    loader = Loader(splits.train, args.batch, best_device(), augmentation, sizes)
+    run = Schedule(args.epochs * len(loader), args.minutes, args.rate)
     if args.resume:
         optimizer.load_state_dict(saved["optimizer"])
         run.step, run.earlier_seconds = saved["step"], saved["seconds"]
     history: list[dict[str, Any]] = saved.get("history", [])
     write_config(args.out, saved["arguments"], model)
+    print(check.write(splits, args.out))
 
     def save_last() -> None:
         state = {"optimizer": optimizer.state_dict(), "step": run.step, "seconds": run.seconds}
@@ -211,12 +225,15 @@ def train(args: argparse.Namespace) -> int:
 
     try:
         while run.fraction < 1:
-            losses = train_epoch(model, optimizer, train_set, args, run)
+            begun, loader.waited = time.monotonic(), 0.0
+            losses = train_epoch(model, optimizer, loader, args, run)
+            waiting = loader.waited / (time.monotonic() - begun)
             begun = time.monotonic()
             bar = tqdm((val_set[i] for i in range(len(val_set))), "validating", len(val_set), leave=False)
             line = {
                 "epoch": len(history) + 1,
                 "step": run.step,
+                "waiting": waiting,
                 "train": losses,
                 **validate(model, bar, args.precision),
             }

@@ -134,8 +134,9 @@ def blur(image: Tensor, sigma: float) -> Tensor:
 def copy_cells(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: Sequence[tuple[int, int]]) -> Sample:
     """Cells of another field, laid onto this one where there is room.
 
-    donor: an image of the same size. shifts: (down, right) in pixels, one to be tried for each of the donor's cells. A
-    cell stays away if it would leave the image or come near another. What is pasted takes on the light of its new slide.
+    donor: an image of the same size, with whole cells only. shifts: (down, right) in pixels, one to be tried for each of
+    the donor's cells. A cell stays away if it would leave the image or come near another. What is pasted takes on the
+    light of its new slide.
     """
     pixels, given = donor
     lit = (pixels * (glass(image) / glass(pixels).clamp(min=0.05))[:, None, None]).clamp(0, 1)
@@ -144,8 +145,7 @@ def copy_cells(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: 
     taken = target["masks"].amax(0) if len(target["masks"]) else image.new_zeros(height, width)
     for box, label, mask, (down, right) in zip(given["boxes"], given["labels"], given["masks"], shifts, strict=True):
         moved = box + box.new_tensor([right, down, right, down])
-        cut = bool((box[:2] < 1).any()) or box[2] > width - 1 or box[3] > height - 1
-        if cut or bool((moved[:2] < 0).any()) or moved[2] > width or moved[3] > height:
+        if bool((moved[:2] < 0).any()) or moved[2] > width or moved[3] > height:
             continue
         # The picture of a cell has a halo: a rim of two pixels comes along and fades.
         rim = F.avg_pool2d(F.max_pool2d(mask[None].float(), 3, 1, 1), 3, 1, 1, count_include_pad=False)[0]
@@ -157,6 +157,14 @@ def copy_cells(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: 
         for values, value in zip((boxes, labels, masks), (moved, label, cell), strict=True):
             values.append(value[None].to(values[0].dtype))
     return image, {**target, "boxes": torch.cat(boxes), "labels": torch.cat(labels), "masks": torch.cat(masks)}
+
+
+def whole_cells(image: Tensor, target: dict[str, Tensor]) -> Sample:
+    """Without the cells that the border cuts, which no other field can take."""
+    height, width = image.shape[-2:]
+    boxes = target["boxes"]
+    whole = (boxes[:, :2] >= 1).all(dim=1) & (boxes[:, 2] <= width - 1) & (boxes[:, 3] <= height - 1)
+    return image, {**target, **{name: target[name][whole] for name in ("boxes", "labels", "masks")}}
 
 
 def random_shifts(boxes: Tensor, size: Size) -> list[tuple[int, int]]:
@@ -187,7 +195,7 @@ class Augmentation:
         """A changed sample of that size (height, width), which need not be the image's own. donor: whose cells to paste."""
         image, target = self.near_or_far(sample, size)
         if donor is not None:
-            others = self.near_or_far(donor, size)
+            others = self.near_or_far(whole_cells(*donor), size)
             image, target = copy_cells(image, target, others, random_shifts(others[1]["boxes"], size))
         return self.colour(image), target
 

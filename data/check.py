@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data.dataset import PARTS
+from data.leakage import of_splits
 from data.lisc import CLASSES, DataError
 from data.splits import Splits, open_splits
 from maskrcnn.visualize import draw_objects
@@ -84,6 +84,15 @@ def contact_sheet(splits: Splits, count: int = COLUMNS * ROWS) -> Figure:
     return figure
 
 
+def write(splits: Splits, folder: Path) -> str:
+    """Into a run's folder: data.txt, the report and the control of the background (see leakage.py), which is returned; and
+    contact-sheet.png."""
+    control = of_splits(splits.train, splits.val, splits.groups)
+    (folder / "data.txt").write_text(f"{report(splits)}\n{control}\n", encoding="utf-8")
+    contact_sheet(splits).savefig(folder / "contact-sheet.png", dpi=80)
+    return control
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m data.lisc",
@@ -102,8 +111,6 @@ def main() -> int:
         print(f"data.lisc: {error}", file=sys.stderr)
         return 2
     print(report(splits))
-    figure = contact_sheet(splits)
-    FigureCanvasAgg(figure)
-    figure.savefig(args.sheet, dpi=80)
+    contact_sheet(splits).savefig(args.sheet, dpi=80)
     print(f"contact sheet: {args.sheet}")
     return 0

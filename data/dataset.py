@@ -197,7 +197,9 @@ def nuclei(mask: NDArray[np.uint8], cells: NDArray[np.integer]) -> NDArray[np.in
     LISC's basophils, whose nucleus is hidden, has none. mask: greys [H, W]; cells: [H, W] of `instances`.
     """
     numbers = np.arange(cells.max() + 1)
-    low, high = (np.asarray(measure(mask, cells, numbers)) for measure in (ndimage.minimum, ndimage.maximum))
+    low, high = (
+        np.asarray(measure(mask, cells, numbers), np.float64) for measure in (ndimage.minimum, ndimage.maximum)
+    )
     middle = np.where(high - low >= MIN_CONTRAST, (low + high) / 2, 255)
     return np.where(mask > middle[cells], cells, 0).astype(cells.dtype)
 

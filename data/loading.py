@@ -1,24 +1,84 @@
-"""From a data set to the batches of one epoch."""
+"""From a data set to the batches of one epoch, made by other processes while the model computes."""
 
-from collections.abc import Iterator
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from data.augment import random_flips_and_turns
+from data.augment import Augmentation, Sample, Size, random_flips_and_turns
 from data.dataset import SmearDataset
 
 
-def batches(
-    dataset: SmearDataset, size: int, device: torch.device
-) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-    """One epoch: every image once, in random order, each laid down in one of eight ways.
+class Batches(Dataset[list[Sample]]):
+    """Augmented batches: the list of indices asks for one."""
 
-    Yields lists of at most `size` images and targets, on the device, in the form that MaskRCNN takes.
+    def __init__(self, dataset: SmearDataset, augmentation: Augmentation | None, sizes: Sequence[Size]) -> None:
+        self.dataset, self.augmentation, self.sizes = dataset, augmentation, sizes
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, indices: list[int]) -> list[Sample]:
+        return random_flips_and_turns([self._sample(i) for i in indices])
+
+    def _sample(self, index: int) -> Sample:
+        if self.augmentation is None:
+            return self.dataset[index]
+        donor = None
+        if torch.rand(1) < self.augmentation.copies:
+            donor = self.dataset[int(torch.randint(len(self.dataset), (1,)))]
+        return self.augmentation(self.dataset[index], self.sizes[index], donor)
+
+
+class Loader:
+    """Epochs of batches: every image once, in random order, each laid down in one of eight ways.
+
+    Iterating yields lists of at most `size` images and targets, on the device, in the form that MaskRCNN takes.
+    `waited` is how many seconds, of all epochs so far, the model had to wait for a batch.
     """
-    for indices in torch.randperm(len(dataset)).split(size):
-        samples = random_flips_and_turns([dataset[i] for i in indices.tolist()])
-        yield (
-            [image.to(device) for image, _ in samples],
-            [{name: value.to(device) for name, value in target.items()} for _, target in samples],
-        )
+
+    def __init__(
+        self,
+        dataset: SmearDataset,
+        size: int,
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+        sizes: Sequence[Size] = (),
+        workers: int | None = None,
+    ) -> None:
+        """augmentation: what is changed beside flips and turns, if anything; with it, sizes (height, width): what each field
+        is brought to, the model's own, so that nothing is computed larger than needed.
+        workers: processes that make the batches; None: as many as suit the device; 0: none but this one.
+        """
+        self.batches = Batches(dataset, augmentation, sizes)
+        self.size, self.device = size, device
+        self.workers = suitable_workers(device) if workers is None else workers
+        self.waited = 0.0
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return math.ceil(len(self.batches) / self.size)
+
+    def __iter__(self) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+        order = [part.tolist() for part in torch.randperm(len(self.batches)).split(self.size)]
+        pinned = self.device.type == "cuda"
+        begun = time.perf_counter()
+        loader = DataLoader(self.batches, sampler=order, batch_size=None, num_workers=self.workers, pin_memory=pinned)
+        for samples in loader:  # batch_size is None since the sampler's lists are batches already
+            images = [image.to(self.device, non_blocking=True) for image, _ in samples]
+            targets = [{k: v.to(self.device, non_blocking=True) for k, v in target.items()} for _, target in samples]
+            self.waited += time.perf_counter() - begun
+            yield images, targets
+            begun = time.perf_counter()
+
+
+def suitable_workers(device: torch.device) -> int:
+    """One process keeps up with a CPU; a GPU wants more."""
+    cores = os.cpu_count() or 1
+    if device.type == "cuda":
+        return min(8, cores - 1)
+    return min(1, cores - 1)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data import augment
@@ -38,7 +37,9 @@ def changes(sample: Sample, donors: Sequence[Sample]) -> dict[str, Sample]:
     shown |= {name: (augment.restain(image, torch.tensor(s).float()), target) for name, s in strengths.items()}
     shown["another lamp"] = augment.relight(image, torch.tensor([1.05, 0.98, 0.88]), gamma=1.1), target
     shown["out of focus"] = augment.blur(image, sigma=height / 150), target
-    soft, *others = [augment.view(*one, whole, size) for one in (sample, *donors)]
+    soft, *others = [
+        augment.view(*one, whole, size) for one in (sample, *(augment.whole_cells(*donor) for donor in donors))
+    ]
     for other in others:  # until one of the cells finds room
         pasted = augment.copy_cells(*soft, other, augment.random_shifts(other[1]["boxes"], size))
         if len(pasted[1]["labels"]) > len(target["labels"]):
@@ -80,8 +81,6 @@ def main() -> int:
         return 2
     torch.manual_seed(args.seed)
     donors = [train[i] for i in torch.randint(len(train), (8,)).tolist()]
-    figure = page(train[args.image % len(train)], donors, train.class_names)
-    FigureCanvasAgg(figure)
-    figure.savefig(args.out, dpi=70)
+    page(train[args.image % len(train)], donors, train.class_names).savefig(args.out, dpi=70)
     print(f"augmentations of {train.fields[args.image % len(train)].image}: {args.out}")
     return 0

@@ -177,14 +177,48 @@ def test_masks_of_colour_palette_one_bit_and_jpeg(tmp_path):
         assert (target["boxes"] - torch.tensor([[10.0, 20, 41, 50]])).abs().max() <= error
 
 
-def test_a_field_with_an_empty_mask_is_left_out_with_a_warning(tmp_path, capsys):
+def test_a_field_with_an_empty_mask_is_left_out_and_listed(tmp_path):
     good, empty = field(tmp_path, rectangles((10, 10, 40, 40, 9))), field(tmp_path, np.zeros((H, W), np.uint8))
     dataset = read(empty, good)
     assert dataset.fields == [good]
     assert len(dataset) == 1
     assert [path for path, _ in dataset.skipped] == [empty.mask]
-    assert str(empty.mask) in capsys.readouterr().err
     assert str(empty.mask) in error_of(empty)  # if all are empty something is wrong
+
+
+def test_pieces_too_small_to_be_a_cell_are_counted(tmp_path):
+    mask = rectangles((10, 10, 60, 60, 9), (70, 10, 71, 12, 9), (80, 10, 82, 11, 9))
+    assert read(field(tmp_path, mask)).samples[0].fragments == 2
+
+
+def test_the_nucleus_as_target(tmp_path):
+    """Cells with cytoplasm and nucleus in the codes of LISC, in those of other data, and one without a nucleus."""
+    mask = rectangles(
+        (5, 5, 35, 35, 175), (10, 12, 20, 22, 200), (25, 12, 30, 30, 200),  # two lobes: one nucleus
+        (40, 5, 70, 35, 150), (45, 10, 60, 33, 250),
+        (75, 5, 105, 35, 50),
+    )  # fmt: skip
+    target = read(field(tmp_path, mask), part="nucleus")[0][1]
+    assert target["boxes"].tolist() == [[10, 12, 30, 30], [45, 10, 60, 33]]
+    assert target["masks"].sum((1, 2)).tolist() == [10 * 10 + 5 * 18, 15 * 23]
+    assert len(target["labels"]) == 2
+    cells = read(field(tmp_path, mask))[0][1]
+    assert cells["masks"].sum((1, 2)).tolist() == [900] * 3
+    assert "no nucleus" in error_of(field(tmp_path, rectangles((5, 5, 35, 35, 50))), part="nucleus")
+    with pytest.raises(ValueError, match="part 'lobe'"):
+        read(part="lobe")
+
+
+def test_a_subset_reads_nothing_again(tmp_path):
+    masks = [rectangles((10, 10, 20 + 10 * k, 40, 9)) for k in range(3)]
+    dataset = read(*(field(tmp_path, mask) for mask in masks))
+    fields = list(dataset.fields)
+    for one in fields:
+        one.image.unlink()
+    subset = dataset.subset([2, 0])
+    assert subset.fields == [fields[2], fields[0]]
+    assert [subset[i][1]["boxes"][0, 2].item() for i in range(2)] == [40, 20]
+    assert len(dataset) == 3
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
@@ -210,16 +244,16 @@ def bad_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def test_every_bad_image_and_mask_is_named_in_one_message(tmp_path):
+def test_every_bad_image_and_mask_is_left_out_and_named(tmp_path):
     bad = bad_files(tmp_path)
     mask = write(tmp_path / "mask.png", rectangles((10, 10, 40, 40, 9)))
-    whole = tmp_path / "whole.png"
-    fields = [Field(path, mask, "monocyte") for path in bad.values()]
-    text = error_of(*fields, Field(whole, mask, "monocyte"), Field(whole, None, "monocyte"))
-    assert all(str(path) in text for path in bad.values())
-    assert len(text.splitlines()) == 1 + len(bad) + 1  # the last is the image without a mask
-    text = error_of(*(Field(whole, path, "monocyte") for path in bad.values()))
-    assert all(str(path) in text for path in bad.values())
+    good = Field(tmp_path / "whole.png", mask, "monocyte")
+    dataset = read(*(Field(path, mask, "monocyte") for path in bad.values()), good, good._replace(mask=None))
+    assert dataset.fields == [good]
+    assert [item.path for item in dataset.skipped] == [*bad.values(), good.image]  # the last is without a mask
+    dataset = read(good, *(good._replace(mask=path) for path in bad.values()))
+    assert dataset.fields == [good]
+    assert [item.path for item in dataset.skipped] == list(bad.values())
 
 
 def test_image_and_mask_of_one_field_are_both_named(tmp_path):

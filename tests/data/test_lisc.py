@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.lisc import CLASSES, DataError, Field, class_of, find, split
+from data.lisc import CLASSES, DataError, class_of, find
 
 COUNTS = {"Baso": 10, "eosi": 5, "lymp": 15, "mono": 2, "neut": 1}
 CLASS_OF = dict(zip(COUNTS, CLASSES))
@@ -52,12 +52,14 @@ def test_lisc_is_found_as_unzipped(tmp_path, outer, expert_first, change_case):
     root = make_lisc(tmp_path / outer, expert_first, change_case)
     touch(root / change_case("Main Dataset") / change_case("Baso") / "Thumbs.db")
     touch(tmp_path / "__MACOSX" / "Main Dataset" / "Baso" / "1.bmp")
-    splits = find(tmp_path)
-    fields = splits.train + splits.val
+    found = find(tmp_path)
+    fields = found.train
+    assert found.val is None
+    assert not found.skipped
     expected = {CLASS_OF[name]: count for name, count in COUNTS.items()} | {None: 5}
     assert Counter(field.label for field in fields) == expected
-    assert [field.image.name for field in splits.unlabelled] == ["1.bmp", "2.bmp", "10.bmp"]
-    assert all(field.mask is None and field.label is None for field in splits.unlabelled)
+    assert [field.image.name for field in found.unlabelled] == ["1.bmp", "2.bmp", "10.bmp"]
+    assert all(field.mask is None and field.label is None for field in found.unlabelled)
     for image, mask, label in fields:
         assert mask.name == f"{image.stem}_expert.bmp"
         folder = image.parent.name.lower()
@@ -81,43 +83,23 @@ def test_the_second_experts_masks_are_left_alone(tmp_path, expert_first):
     make_lisc(tmp_path, expert_first)
     order = ("areaforexpert2", "Baso") if expert_first else ("Baso", "areaforexpert2")
     touch(tmp_path.joinpath("Ground Truth Segmentation", *order) / "1_expert.bmp")
-    splits = find(tmp_path)
-    assert len(splits.train + splits.val) == sum(COUNTS.values()) + 5
-    assert all("areaforexpert1" in field.mask.parts for field in splits.train + splits.val)
+    fields = find(tmp_path).train
+    assert len(fields) == sum(COUNTS.values()) + 5
+    assert all("areaforexpert1" in field.mask.parts for field in fields)
 
 
-def test_the_split_of_lisc_is_by_class_and_by_seed(tmp_path):
-    make_lisc(tmp_path)
-    train, val, _ = find(tmp_path)
-    # A fifth of 10, 5, 15, 2, 1 and of 5 mixed ones: rounded, at least one of two, none of a single one.
-    assert Counter(f.label for f in val) == dict(zip((*CLASSES[:4], None), (2, 1, 3, 1, 1)))
-    assert not set(train) & set(val)
-    assert len(set(train) | set(val)) == sum(COUNTS.values()) + 5
-    assert find(tmp_path) == find(tmp_path, seed=0)
-    assert find(tmp_path).val != find(tmp_path, seed=1).val
-    assert Counter(f.label for f in find(tmp_path, val_fraction=0.5).val)["basophil"] == 5
-    with pytest.raises(ValueError, match="val_fraction"):
-        find(tmp_path, val_fraction=1.5)
-
-
-def test_the_split_does_not_depend_on_where_the_data_lie(tmp_path):
+def test_the_order_does_not_depend_on_where_the_data_lie(tmp_path):
     one, two = (find(make_lisc(tmp_path / place)) for place in ("one", "two/LISC Database"))
-    assert [(f.label, f.image.name) for f in one.val] == [(f.label, f.image.name) for f in two.val]
-
-
-def test_a_group_stays_on_one_side():
-    groups = [[Field(Path(f"{i}_{k}.bmp"), None, "monocyte") for k in range(3)] for i in range(10)]
-    for seed in range(5):
-        train, val = split(groups, 0.3, seed)
-        assert (len(train), len(val)) == (21, 9)
-        assert not {f.image.name[0] for f in train} & {f.image.name[0] for f in val}
+    assert [(f.label, f.image.name) for f in one.train] == [(f.label, f.image.name) for f in two.train]
+    assert [f.image.name for f in one.train if f.label == "basophil"] == [f"{i}.bmp" for i in range(1, 11)]
 
 
 @pytest.mark.parametrize("outer", ["", "WBC"])
 def test_the_layout_of_the_tutorial(tmp_path, outer):
     root = make_tutorial(tmp_path / outer)
     touch(root / "detect" / "image" / "a.png")
-    train, val, unlabelled = find(tmp_path)
+    found = find(tmp_path)
+    train, val, unlabelled = found.train, found.val, found.unlabelled
     assert [f.image.name for f in train] == [f"{c.title()}_{i:02d}.jpg" for c in CLASSES for i in (1, 2)]
     assert [f.image.name for f in val] == [f"{c.title()}_03.jpg" for c in CLASSES]
     assert [f.image.name for f in unlabelled] == ["a.png"]
@@ -126,10 +108,11 @@ def test_the_layout_of_the_tutorial(tmp_path, outer):
         assert field.label == field.image.parent.name.lower()
 
 
-def test_without_a_val_folder_a_split_is_made(tmp_path):
+def test_without_a_val_folder_there_is_no_split(tmp_path):
     shutil.rmtree(make_tutorial(tmp_path) / "val")
-    train, val, _ = find(tmp_path)
-    assert [Counter(f.label for f in side) for side in (train, val)] == [dict.fromkeys(CLASSES, 1)] * 2
+    found = find(tmp_path)
+    assert found.val is None
+    assert Counter(field.label for field in found.train) == dict.fromkeys(CLASSES, 2)
 
 
 @pytest.mark.parametrize(
@@ -165,25 +148,32 @@ def test_two_data_sets_side_by_side_are_not_chosen_from(tmp_path):
     assert str(tmp_path / "LISC Database") in text
 
 
-def test_all_that_does_not_fit_together_is_in_one_message(tmp_path):
+def test_files_without_their_counterpart_are_left_out_and_listed(tmp_path):
     make_tutorial(tmp_path)
     no_mask = touch(tmp_path / "train/image/Monocyte/odd.png")
     no_image = touch(tmp_path / "val/mask/Basophil/lone.png")
+    found = find(tmp_path)
+    assert [item.path for item in found.skipped] == [no_mask, no_image]
+    assert str(found.skipped[0]).startswith(f"{no_mask}: no mask of that name in")
+    assert str(found.skipped[1]).startswith(f"{no_image}: no image of that name in")
+    assert len(found.train) == 10
+    assert len(found.val) == 5
+
+
+def test_all_that_is_wrong_with_the_folders_is_in_one_message(tmp_path):
+    make_tutorial(tmp_path)
     unknown = touch(tmp_path / "train/image/Platelet/1.png").parent
     twice = touch(tmp_path / "train/image/Basophil/Basophil_01.png")
-    text = message(tmp_path)
-    lines = {line.strip() for line in text.splitlines()}
-    assert sum(line.startswith(f"{no_mask}: no mask") for line in lines) == 1
-    assert sum(line.startswith(f"{no_image}: no image") for line in lines) == 1
+    lines = {line.strip() for line in message(tmp_path).splitlines()}
     assert sum(line.startswith(str(twice)) and "same name" in line for line in lines) == 1
     assert any(line.startswith(f"{unknown}: unknown class") and all(c in line for c in CLASSES) for line in lines)
-    assert len(lines) == 5
+    assert len(lines) == 3
 
 
 def test_lisc_with_an_image_without_mask_or_without_any(tmp_path):
     make_lisc(tmp_path)
     (tmp_path / "Ground Truth Segmentation/Baso/areaforexpert1/3_expert.bmp").unlink()
-    assert str(tmp_path / "Main Dataset/Baso/3.bmp") in message(tmp_path)
+    assert [item.path for item in find(tmp_path).skipped] == [tmp_path / "Main Dataset/Baso/3.bmp"]
     shutil.rmtree(tmp_path / "Ground Truth Segmentation")
     assert "Ground Truth Segmentation: no such folder" in message(tmp_path)
 

@@ -129,7 +129,7 @@ def test_a_set_in_liscs_layout_has_its_names_formats_and_mask_sizes(tmp_path):
     make(tmp_path, images=40, layout="lisc", size=SMALL, progress=False)
     assert {p.name for p in (tmp_path / "Main Dataset").iterdir()} == {"Baso", "eosi", "lymp", "mixt", "mono", "neut"}
     splits = find(tmp_path)
-    labelled = splits.train + splits.val
+    labelled = splits.train
     assert len(labelled) == 38
     assert len(splits.unlabelled) == 2
     assert sum(field.label is None for field in labelled) == 2  # mixed
