@@ -6,7 +6,6 @@ slide. Each function changes image, boxes and masks together; `Augmentation` dra
     python -m data.augment PATH        draws a page that shows each
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -169,11 +168,10 @@ def whole_cells(image: Tensor, target: dict[str, Tensor]) -> Sample:
 
 def random_shifts(boxes: Tensor, size: Size) -> list[tuple[int, int]]:
     """(down, right) for each box [N, 4], to anywhere in an image of that size (height, width) that it does not leave."""
-    shifts = []
-    for x1, y1, x2, y2 in boxes.tolist():
-        y, x = torch.rand(2).tolist()
-        shifts.append((math.ceil(y * (size[0] - y2 + y1) - y1), math.ceil(x * (size[1] - x2 + x1) - x1)))
-    return shifts
+    low = (-boxes[:, [1, 0]]).ceil()
+    high = (torch.tensor(size) - boxes[:, [3, 2]]).floor()
+    shifts = low + (torch.rand(len(boxes), 2) * (high - low + 1).clamp(min=1)).floor()
+    return [(int(down), int(right)) for down, right in shifts.tolist()]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,22 @@
 import pytest
 import torch
 
-from data.augment import flip_horizontally, flip_vertically, random_flips_and_turns, transpose
+from data.augment import (
+    Augmentation,
+    blur,
+    copy_cells,
+    flip_horizontally,
+    flip_vertically,
+    glass,
+    mask_boxes,
+    random_flips_and_turns,
+    random_shifts,
+    relight,
+    restain,
+    transpose,
+    view,
+    whole_cells,
+)
 
 CHANGES = {"horizontal": flip_horizontally, "vertical": flip_vertically, "transpose": transpose}
 
@@ -137,3 +152,178 @@ def test_the_sample_given_is_not_changed_and_other_entries_go_along(sample, chan
     assert same(sample, copies)
     assert changed["labels"].tolist() == [1, 4]
     assert changed["image_id"] == 17
+
+
+@pytest.fixture
+def smear():
+    """Two discs, the second cut by the right border, on a textured field."""
+    rows, columns = torch.meshgrid(torch.arange(90.0) + 0.5, torch.arange(120.0) + 0.5, indexing="ij")
+    masks = torch.stack(
+        [((rows - y) ** 2 + (columns - x) ** 2 < 15**2).to(torch.uint8) for x, y in ((40, 30), (115, 60))]
+    )
+    image = 0.85 + 0.02 * torch.randn(3, 90, 120, generator=torch.Generator().manual_seed(0))
+    image = torch.where(masks.amax(0).bool(), torch.tensor([0.5, 0.3, 0.7])[:, None, None] * image, image)
+    return image, {"boxes": mask_boxes(masks), "labels": torch.tensor([1, 4]), "masks": masks}
+
+
+def test_boxes_of_masks_by_hand():
+    masks = torch.zeros(2, 4, 5)
+    masks[0, 1, 2] = 1
+    masks[1, 0, 4] = masks[1, 3, 0] = 0.01
+    assert mask_boxes(masks).tolist() == [[2, 1, 3, 2], [0, 0, 5, 4]]
+    assert mask_boxes(masks[:0]).shape == (0, 4)
+
+
+def test_the_view_of_the_whole_image_at_its_size_is_the_image(smear):
+    image, target = view(*smear, (0, 0, 120, 90), (90, 120))
+    assert torch.equal(image, smear[0])
+    assert all(torch.equal(target[name], smear[1][name].to(target[name].dtype)) for name in target)
+
+
+def test_a_crop_cuts_image_masks_and_boxes_alike(smear):
+    image, target = view(*smear, (30, 20, 90, 80), (60, 60))
+    assert torch.equal(image, smear[0][:, 20:80, 30:90])
+    assert target["labels"].tolist() == [1]  # nothing is left of the other
+    assert torch.equal(target["masks"], smear[1]["masks"][:1, 20:80, 30:90].float())
+    assert torch.equal(target["boxes"], bounding_boxes(target["masks"]))
+
+
+@pytest.mark.parametrize("window", [(0, 0, 120, 90), (-13, -20, 131, 88), (20, 10, 117, 83)])
+@pytest.mark.parametrize("size", [(90, 120), (45, 60), (64, 85), (180, 240)])
+def test_the_box_of_what_a_view_shows_is_that_of_its_mask(smear, window, size):
+    image, target = view(*smear, window, size)
+    assert image.shape == (3, *size)
+    assert target["masks"].shape[1:] == size
+    # A soft edge reaches a pixel further out than the box, or half of one less far in.
+    assert (bounding_boxes(target["masks"] > 0) - target["boxes"]).abs().max() <= max(1.0, size[0] / 90)
+    share = target["masks"].sum((1, 2)) / (size[0] * size[1])
+    x1, y1, x2, y2 = window
+    inside = smear[1]["masks"][:, max(y1, 0) : y2, max(x1, 0) : x2].sum((1, 2)) / ((x2 - x1) * (y2 - y1))
+    assert torch.allclose(share, inside[inside > 0], rtol=0.03)
+
+
+def test_glass_fills_what_is_outside_of_the_image(smear):
+    image, target = view(*smear, (-12, -9, 132, 99), (108, 144))
+    assert torch.allclose(image[:, :9], glass(smear[0])[:, None, None])
+    assert torch.allclose(image[:, 9:99, 12:132], smear[0], atol=1e-6)
+    assert torch.equal(target["boxes"], smear[1]["boxes"] + torch.tensor([12.0, 9, 12, 9]))
+    assert ((glass(smear[0]) > 0.83) & (glass(smear[0]) < 0.92)).all()
+
+
+def test_a_cell_of_which_hardly_anything_is_left_is_left_out(smear):
+    for edge, kept in ((32, 1), (29, 0)):  # of 25 to 55
+        _, target = view(*smear, (0, 0, edge, 90), (90, edge))
+        assert len(target["labels"]) == kept
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "masks": torch.zeros(0, 90, 120)}
+    assert view(smear[0], empty, (0, 0, 60, 45), (40, 50))[1]["masks"].shape == (0, 40, 50)
+
+
+def test_stain_is_absorbance():
+    """Of twice as much stain twice as much light is swallowed; no stain, no change; and back again."""
+    image = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
+    assert torch.allclose(restain(image, torch.ones(3)), image, atol=1e-5)
+    assert torch.allclose(restain(image, torch.full((3,), 2.0)), image**2, atol=1e-5)
+    white = torch.ones(3, 2, 2)
+    assert torch.allclose(restain(white, torch.tensor([3.0, 0.2, 1.7])), white)
+    there = restain(image**0.3, torch.tensor([1.2, 0.9, 1.1]))
+    assert torch.allclose(restain(there, 1 / torch.tensor([1.2, 0.9, 1.1])), image**0.3, atol=1e-4)
+
+
+def test_a_pure_stain_is_changed_by_its_own_strength_only():
+    haematoxylin = torch.tensor([0.65, 0.70, 0.29])
+    haematoxylin = haematoxylin / haematoxylin.norm()
+    image = torch.exp(-haematoxylin * 0.8)[:, None, None]
+    assert torch.allclose(restain(image, torch.tensor([1.0, 3.0, 0.1])), image, atol=1e-5)
+    expected = torch.exp(-haematoxylin * 1.2)[:, None, None]
+    assert torch.allclose(restain(image, torch.tensor([1.5, 1.0, 1.0])), expected, atol=1e-5)
+
+
+def test_light_by_hand():
+    image = torch.tensor([0.5, 0.25, 0.9])[:, None, None]
+    assert torch.allclose(relight(image, torch.tensor([1.1, 1.0, 2.0]), 1.0).flatten(), torch.tensor([0.55, 0.25, 1.0]))
+    assert torch.allclose(relight(image, torch.ones(3), 2.0).flatten(), torch.tensor([0.25, 0.0625, 0.81]))
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.3, 3.0])
+def test_blur_is_scipys_gaussian(sigma):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    image = torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0))
+    reach = max(1, round(3 * sigma))
+    expected = [ndimage.gaussian_filter(c.numpy(), sigma, mode="nearest", radius=reach) for c in image]
+    assert torch.allclose(blur(image, sigma), torch.stack([torch.from_numpy(c) for c in expected]), atol=1e-5)
+    assert torch.equal(blur(image, 0), image)
+
+
+def test_a_pasted_cell_brings_its_mask_box_and_label(smear):
+    donor = whole_cells(*smear)
+    assert donor[1]["labels"].tolist() == [1]
+    image, target = copy_cells(*smear, donor, [(40, -20)])
+    assert target["labels"].tolist() == [1, 4, 1]
+    assert torch.equal(target["boxes"][2], smear[1]["boxes"][0] + torch.tensor([-20.0, 40, -20, 40]))
+    assert torch.equal(target["boxes"], bounding_boxes(target["masks"]))
+    assert torch.equal(target["masks"][:2], smear[1]["masks"])
+    # Inside, the donor's pixels; two pixels away from it, the field's own.
+    cell = target["masks"][2].bool()
+    moved = torch.roll(smear[0], (40, -20), (-2, -1))
+    assert torch.allclose(image[:, cell], moved[:, cell], atol=1e-5)
+    away = torch.nn.functional.max_pool2d(target["masks"][2:].float(), 5, 1, 2)[0] == 0
+    assert torch.equal(image[:, away], smear[0][:, away])
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (5, 20), (31, 45), (70, 0), (0, -26), (-16, 0)])
+def test_a_cell_stays_away_where_there_is_no_room(smear, shift):
+    """Onto itself, onto its neighbour, beside it without a gap, beyond each border."""
+    image, target = copy_cells(*smear, whole_cells(*smear), [shift])
+    assert torch.equal(image, smear[0])
+    assert len(target["labels"]) == 2
+
+
+def test_a_pasted_cell_takes_on_the_light_of_its_new_slide(smear):
+    pixels, target = whole_cells(*smear)
+    image, target = copy_cells(*smear, (pixels * torch.tensor([0.8, 0.9, 0.7])[:, None, None], target), [(40, -20)])
+    cell = target["masks"][2].bool()
+    expected = torch.roll(smear[0], (40, -20), (-2, -1))[:, cell]
+    assert (image[:, cell].mean(1) - expected.mean(1)).abs().max() < 0.02
+
+
+def test_random_shifts_reach_every_place_and_never_leave():
+    torch.manual_seed(0)
+    boxes = torch.tensor([[10.0, 20, 40, 60]]).repeat(500, 1)
+    shifts = torch.tensor(random_shifts(boxes, (90, 120)))
+    moved = boxes + shifts[:, [1, 0, 1, 0]]
+    assert moved[:, 0].min() == 0
+    assert moved[:, 2].max() == 120
+    assert moved[:, 1].min() >= 0
+    assert moved[:, 3].max() <= 90
+
+
+def test_augmentation_keeps_image_boxes_and_masks_together(smear):
+    torch.manual_seed(0)
+    pasted = 0
+    for _ in range(40):
+        image, target = Augmentation(zoom=1.5)(smear, (60, 80), donor=smear)
+        assert image.shape == (3, 60, 80)
+        assert 0 <= image.min() <= image.max() <= 1
+        assert len(target["boxes"]) == len(target["labels"]) == len(target["masks"])
+        assert (bounding_boxes(target["masks"] > 0) - target["boxes"]).abs().max() <= 1
+        assert (target["masks"].sum(0) <= 1 + 1e-5).all()
+        pasted += len(target["labels"]) > 2
+    assert pasted > 3
+
+
+def test_augmentation_off_is_resizing_alone(smear):
+    off = Augmentation(zoom=0, stain=0, light=0, blur=0, copies=0)
+    image, target = off(smear, (90, 120))
+    assert torch.equal(image, smear[0])
+    assert torch.equal(target["boxes"], smear[1]["boxes"])
+
+
+def test_augmentation_is_by_seed_and_leaves_its_input_alone(smear):
+    before = smear[0].clone(), {name: value.clone() for name, value in smear[1].items()}
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        drawn.append(Augmentation()(smear, (60, 80), donor=smear))
+    assert same(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0][0], drawn[2][0])
+    assert same(before, smear)

@@ -1,0 +1,76 @@
+import time
+from collections import Counter
+
+import pytest
+import torch
+
+from data.augment import Augmentation
+from data.loading import Loader
+
+
+class Numbered:
+    """A data set of one-cell images whose label is their number; reading one takes `seconds`."""
+
+    def __init__(self, count: int, seconds: float = 0.0) -> None:
+        self.count, self.seconds = count, seconds
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int):
+        time.sleep(self.seconds)
+        mask = torch.zeros(1, 20, 30, dtype=torch.uint8)
+        mask[0, 5:15, 10:20] = 1
+        target = {"boxes": torch.tensor([[10.0, 5, 20, 15]]), "labels": torch.tensor([index]), "masks": mask}
+        return torch.rand(3, 20, 30), target
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(copies=0)])
+def test_an_epoch_shows_every_image_once_in_random_order(workers, augmentation):
+    torch.manual_seed(0)
+    loader = Loader(Numbered(7), 2, CPU, augmentation, [(20, 30)] * 7, workers)
+    epochs = [[[int(t["labels"]) for t in targets] for _, targets in loader] for _ in range(2)]
+    assert len(loader) == 4
+    for batches in epochs:
+        assert [len(batch) for batch in batches] == [2, 2, 2, 1]
+        assert Counter(label for batch in batches for label in batch) == Counter(range(7))
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_epochs_are_by_seed_and_differ(workers):
+    def images(seed):
+        torch.manual_seed(seed)
+        loader = Loader(Numbered(3), 1, CPU, Augmentation(), [(20, 30)] * 3, workers)
+        return [torch.stack([image[0].flatten() for image, _ in loader]) for _ in range(2)]
+
+    first, again, other = images(0), images(0), images(1)
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_waiting_is_what_the_model_waits_and_not_what_it_computes():
+    loader = Loader(Numbered(4, seconds=0.05), 1, CPU, workers=0)
+    for _ in loader:
+        time.sleep(0.2)
+    assert 4 * 0.05 <= loader.waited < 4 * 0.2
+
+
+def test_another_process_reads_while_the_model_computes():
+    alone, beside = (Loader(Numbered(6, seconds=0.1), 1, CPU, workers=workers) for workers in (0, 1))
+    for loader in (alone, beside):
+        for _ in loader:
+            time.sleep(0.15)
+    assert beside.waited < alone.waited
+
+
+def test_images_have_the_models_size_with_augmentation_and_their_own_without():
+    for augmentation, expected in ((Augmentation(), {(40, 60), (60, 40)}), (None, {(20, 30), (30, 20)})):
+        loader = Loader(Numbered(20), 2, CPU, augmentation, [(40, 60)] * 20, workers=0)
+        assert {tuple(image.shape[1:]) for images, _ in loader for image in images} == expected
