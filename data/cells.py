@@ -43,6 +43,8 @@ class Kind:
     granule_size: float  # pixels, the standard deviation of a blob
     granule_strength: float  # against the cytoplasm's own absorbance
     granules_cover_nucleus: float = 0.0  # how much of them shows over the nucleus
+    vacuoles: float = 0.0  # how much thinner the cytoplasm is where it holds a bubble
+    rim: float = 0.0  # how much darker the cytoplasm is at the cell's edge
 
 
 def absorbance(colour: tuple[float, ...] | Array) -> Array:
@@ -118,10 +120,10 @@ KINDS = {
         nucleus_shape=_round,
         nucleus_colour=(158, 112, 212),
         cytoplasm_colours=((172, 122, 210), (150, 104, 196)),
-        raggedness=0.045,
+        raggedness=0.06,
         lacing=0.1,
-        granule_size=1.9,
-        granule_strength=0.8,
+        granule_size=1.3,
+        granule_strength=0.75,
         granules_cover_nucleus=0.75,
     ),
     "eosinophil": Kind(
@@ -132,8 +134,8 @@ KINDS = {
         cytoplasm_colours=((176, 114, 160), (232, 150, 142)),
         raggedness=0.012,
         lacing=0.12,
-        granule_size=1.5,
-        granule_strength=0.38,
+        granule_size=1.3,
+        granule_strength=0.4,
     ),
     "lymphocyte": Kind(
         diameter=(53, 59),
@@ -145,6 +147,7 @@ KINDS = {
         lacing=0.12,
         granule_size=1.2,
         granule_strength=0.1,
+        rim=0.5,
     ),
     "monocyte": Kind(
         diameter=(76, 107),
@@ -152,10 +155,11 @@ KINDS = {
         nucleus_shape=_kidney,
         nucleus_colour=(186, 122, 236),
         cytoplasm_colours=((222, 190, 242), (205, 200, 232)),
-        raggedness=0.018,
-        lacing=0.2,
-        granule_size=2.4,
-        granule_strength=0.22,
+        raggedness=0.03,
+        lacing=0.25,
+        granule_size=1.6,
+        granule_strength=0.2,
+        vacuoles=0.6,
     ),
     "neutrophil": Kind(
         diameter=(77, 94),
@@ -194,7 +198,8 @@ def _outline(x: Array, y: Array, raggedness: float, rng: Generator) -> Array:
     """Distance of the rim from the middle in the direction of each pixel: some slow waves, and fine ones where ragged."""
     theta = np.arctan2(y, x)
     rim = np.ones_like(theta)
-    for wave, height in ((2, 0.06), (3, 0.03), (4, 0.02), (5, 0.01), (9, raggedness / 2), (14, raggedness / 2)):
+    fine = [(wave, raggedness / 4) for wave in (7, 9, 11, 13, 16, 19, 23)]
+    for wave, height in ((2, 0.06), (3, 0.03), (4, 0.02), (5, 0.01), *fine):
         rim += rng.normal(0, height) * np.cos(wave * theta + rng.uniform(0, 2 * np.pi))
     return np.clip(rim, 0.75, 1.25)
 
@@ -208,10 +213,12 @@ def _colour(kind: Kind, cover: Array, nucleus: NDArray[np.bool_], rng: Generator
     chromatin = absorbance(kind.nucleus_colour) * rng.normal(1, 0.05, 3)
     edge = ndimage.gaussian_filter(nucleus.astype(np.float32), 0.8)
     density = 1 + kind.lacing * np.clip(grain(rng, size, 2.2), -2, 2)
-    blobs = np.clip(grain(rng, size, kind.granule_size), -1.5, 2)
+    blobs = np.clip(grain(rng, size, kind.granule_size), -0.9, 2)
     granules = np.clip(1 + kind.granule_strength * blobs, 0.4, None)
     clouds = 1 + 0.12 * grain(rng, size, 8)
-    body = (clouds * granules)[..., None] * cytoplasm
+    bubbles = 1 - kind.vacuoles * np.clip(2 * grain(rng, size, 2.4) - 3, 0, 1)
+    edge_of_cell = 1 + kind.rim * np.exp(-((ndimage.distance_transform_edt(cover > 0.5) / 2.5) ** 2))
+    body = (clouds * granules * bubbles * edge_of_cell)[..., None] * cytoplasm
     over = kind.granules_cover_nucleus * np.clip(blobs, 0, None)[..., None] * cytoplasm * kind.granule_strength
     core = density[..., None] * chromatin + over
     return (edge[..., None] * core + (1 - edge[..., None]) * body) * rng.uniform(0.85, 1.2)

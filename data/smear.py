@@ -103,7 +103,7 @@ def _place_red(white: NDArray, rng: Generator, size: tuple[int, int]) -> NDArray
         cell = np.array([[*place, radius]])
         within = (np.abs(place - np.array(size) / 2) < extent / 2).all()
         free = (_gaps(cell, cells[:count]) > -overlap * 2 * radius).all()
-        if within and free and (_gaps(cell, white) > -0.15 * radius).all():
+        if within and free and (_gaps(cell, white) > -0.4 * radius).all():
             cells[count], count, area = cell, count + 1, area + np.pi * radius**2
         if area > wanted or count == len(cells):
             break
@@ -113,7 +113,7 @@ def _place_red(white: NDArray, rng: Generator, size: tuple[int, int]) -> NDArray
 def _red_cells(white: NDArray, rng: Generator, size: tuple[int, int]) -> Array:
     """Thickness [H, W] of the red cells, about 1 in the flesh of a cell; where two overlap it adds up."""
     cells = _place_red(white, rng, size)
-    return _discs(cells, rng, size, pallor=rng.uniform(0.2, 0.9), halo=rng.uniform(0, 0.25))
+    return _discs(cells, rng, size, pallor=rng.uniform(0.2, 1.1), halo=rng.uniform(0, 0.3))
 
 
 def _specks(rng: Generator, size: tuple[int, int]) -> Array:
@@ -141,9 +141,12 @@ def _discs(cells: NDArray, rng: Generator, size: tuple[int, int], pallor: float,
     angle, flat, radius = draw(0, np.pi), draw(0.86, 1.0), cells[:, 2, None, None].astype(np.float32)
     u, v = x * np.cos(angle) + y * np.sin(angle), (y * np.cos(angle) - x * np.sin(angle)) / flat
     far = np.sqrt(u * u + v * v) * np.sqrt(flat) + 1e-3
-    bump = 1 + draw(-0.06, 0.06) * (u * u * u - 3 * u * v * v) / (far * far * far)  # three waves: cos(3 theta)
+    cosine, sine = u / far, v / far
+    three, two = cosine**3 - 3 * cosine * sine**2, 2 * cosine * sine  # waves around the rim: cos(3 theta), sin(2 theta)
+    bump = 1 + draw(-0.07, 0.07) * three + draw(-0.05, 0.05) * two
     inside = radius - far * bump  # pixels from the rim
-    middle = np.exp(-((far / (draw(0.35, 0.6) * radius)) ** 2))
+    # From a soft dimple to a flat hole with an edge of its own.
+    middle = np.exp(-((far / (draw(0.3, 0.6) * radius)) ** draw(2, 4)))
     ring = np.exp(-(((inside + 2.5) / 1.6) ** 2))
     body = np.clip(inside / 2 + 0.5, 0, 1) * (1 - pallor * draw(0.2, 1.1) * middle)
     drawn = body * draw(0.8, 1.15) - halo * ring

@@ -8,10 +8,12 @@ import argparse
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -52,6 +54,7 @@ def make(
     layout: str = "wbc",
     size: tuple[int, int] = SIZE,
     val_fraction: float = 0.2,
+    zoom: tuple[float, float] = (1.0, 1.0),
     progress: bool = True,
 ) -> None:
     """Write a set of `images` fields of size (width, height) below root. The same arguments write the same pixels.
@@ -59,10 +62,13 @@ def make(
     layout "wbc": the tutorial's folders, PNG, one class and one to three cells a field, split into train and val.
     layout "lisc": LISC's own folders, BMP, masks without the outer 4 pixels, mostly one cell a field, no split; a few fields
     show several classes, a few have no mask.
+    zoom: each field is magnified by a factor between these two, against LISC's 6 pixels a micrometre.
     Raises DataError if root holds files already, ValueError on senseless arguments.
     """
-    if images < 1 or layout not in ("wbc", "lisc") or min(size) < 128 or not 0 <= val_fraction < 1:
-        raise ValueError("images must be 1 or more, layout wbc or lisc, both sides 128 or more, val_fraction in 0..1")
+    if images < 1 or layout not in ("wbc", "lisc") or not 0 <= val_fraction < 1:
+        raise ValueError("images must be 1 or more, layout wbc or lisc, val_fraction in 0..1")
+    if not 0 < zoom[0] <= zoom[1] or min(size) / zoom[1] < 128:
+        raise ValueError("zoom must be above 0, low before high, and leave both sides of a field 128 pixels before it")
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root}: is there already; choose a folder that is empty or new")
@@ -73,12 +79,24 @@ def make(
         labels = [planned.kind or str(rng.choice(CLASSES))] * int(rng.choice([1, 2, 3], p=usual))
         if planned.kind == MIXED:
             labels = [str(name) for name in rng.permutation(CLASSES)[: rng.integers(2, 4)]]
-        image, mask = draw_smear(labels, rng, size)
+        image, mask = draw_magnified(labels, rng, size, float(rng.uniform(*zoom)))
         image_path, mask_path = paths(planned, layout)
         _save(image, root / image_path)
         if mask_path:
             inner = slice(MASK_MARGIN, -MASK_MARGIN) if layout == "lisc" else slice(None)
             _save(mask[inner, inner], root / mask_path)
+
+
+def draw_magnified(
+    labels: Sequence[str], rng: Generator, size: tuple[int, int], zoom: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """`draw_smear` under another objective: the same cells larger by the factor zoom, on a field of the same size."""
+    if zoom == 1:
+        return draw_smear(labels, rng, size)
+    image, mask = draw_smear(labels, rng, (round(size[0] / zoom), round(size[1] / zoom)))
+    how = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
+    large = [np.asarray(Image.fromarray(x).resize(size, h)) for x, h in zip((image, mask), how, strict=True)]
+    return large[0], large[1]
 
 
 def embedded(root: Path) -> Path:
@@ -118,8 +136,9 @@ def main() -> int:
         description="Draw artificial stained smears with exact masks of their white cells.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="""examples:
-  python -m data.synthetic smears --images 240        train|val/image|mask/<Class>/*.png, for train.py --data smears
-  python -m data.synthetic lisc --layout lisc         the folders, names and mask sizes of LISC as unzipped
+  python -m data.synthetic lisc --images 250 --seed 1   the folders, names, sizes and grey codes of LISC as unzipped
+  python -m data.synthetic smears --layout wbc          the tutorial's: train|val/image|mask/<Class>/*.png
+  python -m data.synthetic near --zoom 1 3              cells up to three times as large, for another microscope
 
 Image k depends on the seed and k alone: a set of 500 begins with the set of 240.""",
     )
@@ -127,11 +146,18 @@ Image k depends on the seed and k alone: a set of 500 begins with the set of 240
     add("out", type=Path, metavar="OUT", help="new folder to write to")
     add("--images", type=int, default=IMAGES, help="how many fields (default: %(default)s)")
     add("--seed", type=int, default=0, help="another seed, other fields (default: %(default)s)")
-    add("--layout", choices=("wbc", "lisc"), default="wbc", help="folders of the tutorial (wbc) or LISC's")
+    add(
+        "--layout",
+        choices=("wbc", "lisc"),
+        default="lisc",
+        help="LISC's folders or the tutorial's (default: %(default)s)",
+    )
+    add("--zoom", type=float, nargs=2, default=(1.0, 1.0), metavar=("LOW", "HIGH"), help="magnify each field by a factor "
+        "between these, against LISC's 6 pixels a micrometre (default: 1 1)")  # fmt: skip
     add("--val-fraction", type=float, default=0.2, help="for validation, wbc only (default: %(default)s)")
     args = parser.parse_args()
     try:
-        make(args.out, args.images, args.seed, args.layout, val_fraction=args.val_fraction)
+        make(args.out, args.images, args.seed, args.layout, val_fraction=args.val_fraction, zoom=tuple(args.zoom))
     except ValueError as error:
         print(f"data.synthetic: {error}", file=sys.stderr)
         return 2
