@@ -85,8 +85,9 @@ def load(model: MaskRCNN, source: Source) -> LoadReport:
         else:
             report.unexpected.append(name)
     if not fitting:
+        has = f"it has {', '.join(list(state)[:3])}, ..." if state else "it is empty"
         raise ValueError(
-            f"{where}: no name in it fits this model (it has {', '.join(list(state)[:3])}, ...); give a checkpoint of "
+            f"{where}: no name in it fits this model ({has}); give a checkpoint of "
             "train.py, of torchvision's Mask R-CNN with FPN or of its ResNet, and the same backbone"
         )
     model.load_state_dict(fitting, strict=False)
