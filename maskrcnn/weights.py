@@ -136,8 +136,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the bytes of a damaged file can make the unpickler raise anything, KeyError included
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{path}: not a readable PyTorch checkpoint; was it cut off while copying? ({error})"
+            f"{path}: not a readable PyTorch checkpoint; was it cut off while copying? ({reason})"
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights")
