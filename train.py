@@ -22,7 +22,7 @@ from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.validate import MEASURES, validate
 from maskrcnn.precision import PRECISIONS, autocast, best_device
 from maskrcnn.schedule import Schedule
-from maskrcnn.visualize import comparison, curves
+from maskrcnn.visualize import curves, examples
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint
 
 SYNTHETIC = Path("data/synthetic-smears")
@@ -159,20 +159,6 @@ def log_epoch(folder: Path, history: list[dict[str, Any]]) -> None:
     )
 
 
-@torch.inference_mode()
-def draw_predictions(model: MaskRCNN, dataset: SmearDataset, path: Path, precision: str, count: int = 5) -> None:
-    """Ground truth beside prediction for `count` images, spread evenly over the data set."""
-    model.eval()
-    device = next(model.parameters()).device
-    examples = []
-    for i in torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).long().tolist():
-        image, target = dataset[i]
-        with autocast(device, precision):
-            prediction = model([image.to(device)])[0]
-        examples.append((image, target, {name: value.cpu() for name, value in prediction.items()}))
-    comparison(examples, model.config.class_names).savefig(path, dpi=100)
-
-
 def run_folder(args: argparse.Namespace) -> Path:
     """--out, or the first of runs/NAME, runs/NAME-2, ... that does not exist. Raises ValueError before overwriting."""
     if args.out:
@@ -265,7 +251,7 @@ def finish(args: argparse.Namespace, val_set: SmearDataset, history: list[dict[s
     """Draw the best checkpoint's predictions and say the run's result."""
     model, saved = load_checkpoint(args.out / "best.pt")
     picture = args.out / "predictions.png"
-    draw_predictions(model.to(best_device()), val_set, picture, args.precision)
+    examples(model.to(best_device()), val_set, args.precision).savefig(picture, dpi=100)
     best = saved["history"][-1]
     print(f"best epoch: {best['epoch']} of {len(history)}, {history[-1]['minutes']:.1f} minutes in all")
     print(f"mask AP {best['mask']['ap']:.3f}, mask AP50 {best['mask']['ap50']:.3f} on {len(val_set)} validation images")
@@ -276,7 +262,7 @@ def main() -> int:
     """Every problem with the data or the arguments is said in one message before training starts."""
     try:
         return train(parse_arguments())
-    except (DataError, ValueError, FloatingPointError) as error:
+    except (DataError, ValueError, FloatingPointError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
 

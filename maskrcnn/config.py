@@ -88,6 +88,29 @@ class Config:
         """The side of a predicted mask: the deconvolution doubles the RoI's side."""
         return 2 * self.mask_roi_size
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no model could be built from or trained with."""
+        if isinstance(self.class_names, str) or not self.class_names:
+            raise ValueError(f"class_names must be a tuple of one name or more, got {self.class_names!r}")
+        if not all(isinstance(sizes, tuple) and sizes for sizes in self.anchor_sizes) or not self.anchor_sizes:
+            raise ValueError(f"anchor_sizes must be a tuple of tuples, one for each level, got {self.anchor_sizes!r}")
+        counts = (
+            "min_size",
+            "max_size",
+            "size_divisor",
+            "fpn_channels",
+            "rpn_batch",
+            "roi_batch",
+            "detections_per_image",
+        )
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.norm == "groupnorm" and self.fpn_norm and self.fpn_channels % self.norm_groups:
+            raise ValueError(
+                f"fpn_channels must be a multiple of norm_groups ({self.norm_groups}), got {self.fpn_channels}"
+            )
+
     @classmethod
     def lisc(cls, class_names: Sequence[str] = CELLS, **changes: Any) -> "Config":
         """For stained blood smears, from random weights, on a CPU: small images, GroupNorm, nothing frozen.

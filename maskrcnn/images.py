@@ -5,7 +5,7 @@ the right and the bottom only, so it moves no coordinate; what scales boxes back
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from maskrcnn.describe import describe
 
 Size = tuple[int, int]
+
+BRIGHTEST = 10  # well above 1, for images that are normalised already, and well below 255
 
 
 class Batch(NamedTuple):
@@ -115,14 +117,22 @@ def image_size(image: Tensor) -> Size:
 
 def check_image(image: Tensor, i: int) -> None:
     """Raise ValueError, naming image i of the batch, unless it is a float tensor [3, H, W]."""
+    if not isinstance(image, Tensor):
+        raise ValueError(f"image {i} is a {type(image).__name__}; expected a torch tensor [3, H, W]")
     if image.dim() != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ValueError(f"image {i} has shape {tuple(image.shape)}; expected [3, H, W] (one RGB image)")
     if not image.is_floating_point():
         raise ValueError(f"image {i} is {image.dtype}; expected float in 0..1: divide 8-bit pixels by 255")
+    if not image.is_cuda and not float(image.amax()) < BRIGHTEST:  # a look at values on a GPU would wait for it
+        raise ValueError(
+            f"image {i} has values up to {float(image.amax()):g}; expected 0..1: divide 8-bit pixels by 255"
+        )
 
 
 def check_target(target: dict[str, Tensor], i: int, size: Size, num_classes: int) -> None:
     """Raise ValueError, naming target i of the batch and what is wrong, unless it can be trained on."""
+    if not isinstance(target, Mapping):
+        raise ValueError(f"target {i} is a {type(target).__name__}; expected a dict with boxes, labels and masks")
     missing = {"boxes", "labels", "masks"} - target.keys()
     if missing:
         raise ValueError(f"target {i} lacks {', '.join(sorted(missing))}")
@@ -143,6 +153,8 @@ def check_target(target: dict[str, Tensor], i: int, size: Size, num_classes: int
         raise ValueError(
             f"target {i} has labels {labels.unique().tolist()}; expected 1 to {num_classes} (0 is background)"
         )
+    if n and not masks.is_cuda and bool((masks > 1).any()):
+        raise ValueError(f"target {i} has masks with values up to {float(masks.max()):g}; expected 0 and 1")
 
 
 def _resize(images: Tensor, size: Size, mode: str = "bilinear") -> Tensor:

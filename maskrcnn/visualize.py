@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from maskrcnn.evaluation.validate import MEASURES
+from maskrcnn.model import MaskRCNN
+from maskrcnn.precision import autocast
 
 COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 # tab10 without the grey, brown and pinks that a stained smear is made of; the rest follow for longer lists of classes.
@@ -104,6 +108,23 @@ def comparison(
     axes[0][0].set_title("ground truth")
     axes[0][1].set_title(f"prediction (score at least {min_score:g})")
     return figure
+
+
+@torch.inference_mode()
+def examples(
+    model: MaskRCNN, dataset: Dataset[tuple[Tensor, dict[str, Tensor]]], precision: str = "auto", count: int = 5
+) -> Figure:
+    """`comparison` for `count` images, spread evenly over a data set with a length, of pairs of image and target."""
+    model.eval()
+    device = next(model.parameters()).device
+    shown = []
+    size = len(dataset)  # type: ignore[arg-type]
+    for i in torch.linspace(0, size - 1, min(count, size)).long().tolist():
+        image, target = dataset[i]
+        with autocast(device, precision):
+            prediction = model([image.to(device)])[0]
+        shown.append((image, target, {name: value.cpu() for name, value in prediction.items()}))
+    return comparison(shown, model.config.class_names)
 
 
 def curves(history: Sequence[Mapping[str, Any]]) -> Figure:

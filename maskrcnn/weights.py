@@ -85,8 +85,9 @@ def load(model: MaskRCNN, source: Source) -> LoadReport:
         else:
             report.unexpected.append(name)
     if not fitting:
+        has = f"it has {', '.join(list(state)[:3])}, ..." if state else "it is empty"
         raise ValueError(
-            f"{where}: no name in it fits this model (it has {', '.join(list(state)[:3])}, ...); give a checkpoint of "
+            f"{where}: no name in it fits this model ({has}); give a checkpoint of "
             "train.py, of torchvision's Mask R-CNN with FPN or of its ResNet, and the same backbone"
         )
     model.load_state_dict(fitting, strict=False)
@@ -135,8 +136,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the bytes of a damaged file can make the unpickler raise anything, KeyError included
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{path}: not a readable PyTorch checkpoint; was it cut off while copying? ({error})"
+            f"{path}: not a readable PyTorch checkpoint; was it cut off while copying? ({reason})"
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights")

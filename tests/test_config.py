@@ -99,3 +99,20 @@ def test_classes_are_counted_without_background_and_masks_are_twice_their_roi():
     assert Config.lisc(["a", "b", "c"]).num_classes == 3
     assert Config.lisc(["a", "b", "c"]).class_names == ("a", "b", "c")
     assert Config(mask_roi_size=14).mask_size == 28
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": ()}, "class_names"),
+        ({"class_names": "basophil"}, "class_names"),
+        ({"anchor_sizes": ()}, "anchor_sizes"),
+        ({"anchor_sizes": (16, 32)}, "anchor_sizes"),
+        ({"min_size": 0}, "min_size must be 1 or more, got 0"),
+        ({"roi_batch": -1}, "roi_batch"),
+        ({"fpn_channels": 100}, r"multiple of norm_groups \(32\)"),
+    ],
+)
+def test_what_no_model_can_be_built_from_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Config.lisc(**change) if "class_names" not in change else Config(**change)

@@ -159,6 +159,9 @@ def test_images_and_targets_given_are_not_changed():
         (torch.rand(1, 3, 8, 8), r"image 1 has shape"),
         (torch.rand(3, 0, 8), r"image 1 has shape"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), r"image 1 is torch.uint8; .* divide 8-bit pixels by 255"),
+        (torch.full((3, 8, 8), 200.0), r"image 1 has values up to 200; expected 0\.\.1"),
+        (torch.full((3, 8, 8), torch.nan), "image 1 has values up to nan"),
+        (torch.zeros(3, 8, 8).numpy(), "image 1 is a ndarray; expected a torch tensor"),
     ],
 )
 def test_an_image_of_another_form_is_refused_by_its_number(image, message):
@@ -199,6 +202,16 @@ def test_a_target_that_cannot_be_trained_on_is_refused_with_the_reason(change, m
     batch = changed.batch([random_image(40, 50)])
     with pytest.raises(ValueError, match=message):
         changed.targets([{**disc_target(40, 50, (5.0, 6.0, 25.0, 36.0)), **change}], batch, 2)
+
+
+def test_masks_are_0_and_1_and_a_target_is_a_dict():
+    target = disc_target(40, 50, (5.0, 6.0, 25.0, 36.0))
+    changed = transform()
+    batch = changed.batch([random_image(40, 50)])
+    with pytest.raises(ValueError, match="target 0 has masks with values up to 255"):
+        changed.targets([{**target, "masks": target["masks"] * 255}], batch, 1)
+    with pytest.raises(ValueError, match="target 0 is a NoneType; expected a dict"):
+        changed.targets([None], batch, 1)
 
 
 @pytest.mark.parametrize("name", ["boxes", "labels", "masks"])

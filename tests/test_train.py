@@ -1,6 +1,7 @@
 """train.py and predict.py as a user calls them, on a few small drawn cells."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maskrcnn.weights import load_checkpoint
+from maskrcnn.weights import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 
@@ -135,6 +136,36 @@ def test_a_run_is_never_overwritten(finished, smears):
     assert result.returncode == 2
     assert "--resume" in result.stderr
     assert (finished[0] / "log.jsonl").read_text() == before
+
+
+def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), "--data", str(smears), "--out", str(tmp_path / "run")]
+    with subprocess.Popen([*command, "--epochs", "300"], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("epoch   2"):
+                process.send_signal(signal.SIGINT)
+                break
+        printed = process.stdout.read()
+    assert process.returncode == 130
+    assert f"--resume {tmp_path / 'run'}" in printed
+    model, saved = load_checkpoint(tmp_path / "run/last.pt")
+    assert len(saved["history"]) >= 2
+    saved["arguments"]["epochs"] = 4
+    step = saved["step"]
+    extra = {name: saved[name] for name in ("optimizer", "step", "seconds", "arguments", "history")}
+    save_checkpoint(tmp_path / "run/last.pt", model, **extra)
+    result = run("train.py", "--resume", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in log] == list(range(1, len(log) + 1))
+    assert log[-1]["step"] >= 8 > log[1]["step"] <= step
+
+
+def test_a_folder_that_cannot_be_written_is_named(smears):
+    result = run("train.py", "--data", smears, "--out", "/proc/run")
+    assert result.returncode == 2
+    assert "/proc/run" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("script", ["train.py", "predict.py"])

@@ -64,6 +64,8 @@ def pyramid_roi_align(
     """
     _check(features, boxes, levels, scales)
     h, w = (output_size, output_size) if isinstance(output_size, int) else output_size
+    if min(h, w) < 1:
+        raise ValueError(f"output_size must be 1 or more, got {output_size}")
     channels, dtype = features[0].shape[1], features[0].dtype
     exact = torch.promote_types(dtype, torch.float32)  # features of half precision are added up in float32
     tables = [level.permute(0, 2, 3, 1).flatten(0, 2).to(exact) for level in features]  # [B * H_l * W_l, C] each

@@ -141,5 +141,7 @@ def _just_below(threshold: float, dtype: torch.dtype) -> float:
 def _check(boxes: Tensor, scores: Tensor) -> None:
     if boxes.dim() != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes must be [N, 4], got {list(boxes.shape)}")
+    if not boxes.is_floating_point():
+        raise ValueError(f"boxes must be floating-point numbers, got {boxes.dtype}")
     if scores.shape != boxes.shape[:1]:
         raise ValueError(f"one score is needed for each of {len(boxes)} boxes, got {list(scores.shape)}")

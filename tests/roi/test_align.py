@@ -197,6 +197,12 @@ def test_wrong_shapes_are_refused(feature, boxes, message):
         roi_align(feature, boxes, 2)
 
 
+@pytest.mark.parametrize("size", [0, (7, 0), -1])
+def test_an_output_without_bins_is_refused(size):
+    with pytest.raises(ValueError, match="output_size must be 1 or more"):
+        roi_align(torch.zeros(1, 2, 9, 9), [torch.tensor([[0.0, 0, 4, 4]])], size)
+
+
 @pytest.mark.parametrize(
     ("features", "levels", "scales", "message"),
     [

@@ -133,6 +133,8 @@ def test_inputs_are_left_as_they_were():
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\[N, 4\]"):
         nms(torch.zeros(3, 5), torch.zeros(3), 0.5)
+    with pytest.raises(ValueError, match="floating-point"):
+        nms(torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3), 0.5)
     with pytest.raises(ValueError, match="each of 3 boxes"):
         nms(torch.zeros(3, 4), torch.zeros(2), 0.5)
     with pytest.raises(ValueError, match="one group"):
