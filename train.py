@@ -5,7 +5,6 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +47,6 @@ examples:
   python train.py --resume runs/LISC"""
 
 
-def above_zero(kind: type) -> Callable[[str], float]:
-    """A type of argument: a number of this kind, larger than 0."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-        return value
-
-    number.__name__ = kind.__name__  # in argparse's message for what is no number
-    return number
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,14 +54,10 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", default="data/LISC", metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/ and the name of the data, numbered)")
-    add("--epochs", type=above_zero(int), default=40, help="passes over the training images (default: %(default)s)")
-    add(
-        "--minutes",
-        type=above_zero(float),
-        help="train for this long instead; the learning rate falls with the time left",
-    )
-    add("--batch", type=above_zero(int), default=2, help="images a step (default: %(default)s)")
-    add("--rate", type=above_zero(float), default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
+    add("--epochs", type=int, default=40, help="passes over the training images (default: %(default)s)")
+    add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
+    add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
+    add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
     add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
     add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
         "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
@@ -83,12 +65,16 @@ def parse_arguments() -> argparse.Namespace:
     add("--augment", choices=("all", "turns"), default="all", help="changes of training images: zoom, stain, light, focus, "
         "cells of other fields, flips and quarter turns; or the last two alone (default: %(default)s)")  # fmt: skip
     add("--target", choices=PARTS, default="cell", help="outline whole cells, or their nuclei (default: %(default)s)")
-    add("--folds", type=above_zero(int), metavar="K", help="cross-validation: divide all images into K parts")
+    add("--folds", type=int, metavar="K", help="cross-validation: divide all images into K parts")
     add("--fold", type=int, default=0, metavar="k", help="validate on part k, from 0 on (default: %(default)s)")
     add("--strict", action="store_true", help="stop if any file of the data cannot be used, rather than leave it out")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware has it")
     add("--seed", type=int, default=0, help="of weights, order and augmentation (default: %(default)s)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("epochs", "minutes", "batch", "rate"):
+        if getattr(args, name) is not None and not 0 < getattr(args, name) < math.inf:
+            parser.error(f"argument --{name}: must be above 0, got {getattr(args, name)}")
+    return args
 
 
 def open_data(args: argparse.Namespace) -> Splits:
@@ -151,12 +137,9 @@ def log_epoch(folder: Path, history: list[dict[str, Any]]) -> None:
         log.write(json.dumps(line) + "\n")
     curves(history).savefig(folder / "curves.png", dpi=100)
     train_loss, val_loss = sum(line["train"].values()), sum(line["val"].values())
-    print(
-        f"epoch {line['epoch']:3d}  {line['minutes']:5.1f} min  loss {train_loss:.3f} (validation {val_loss:.3f})  "
-        + "  ".join(
-            f"{title} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}" for kind, title in MEASURES.items()
-        )
-    )
+    measured = [f"{title} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}" for kind, title in MEASURES.items()]
+    print(f"epoch {line['epoch']:3d}  {line['minutes']:5.1f} min  loss {train_loss:.3f} (validation {val_loss:.3f})  "
+          + "  ".join(measured))  # fmt: skip
 
 
 def run_folder(args: argparse.Namespace) -> Path:
@@ -186,24 +169,37 @@ def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
     return model.to(best_device()), saved
 
 
+def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset) -> Loader:
+    """Batches for training, at the size that the model sees."""
+    augmentation = Augmentation() if args.augment == "all" else None
+    sizes = [model.transform.resized((sample.image.shape[0], sample.image.shape[1])) for sample in dataset.samples]
+    return Loader(dataset, args.batch, best_device(), augmentation, sizes)
+
+
+def validate_epoch(model: MaskRCNN, val_set: SmearDataset, args: argparse.Namespace, run: Schedule) -> dict[str, Any]:
+    """Losses and average precision on the validation images, with a bar; run learns how long it takes."""
+    begun = time.monotonic()
+    bar = tqdm((val_set[i] for i in range(len(val_set))), "validating", len(val_set), leave=False)
+    measured = validate(model, bar, args.precision)
+    run.validation_seconds = time.monotonic() - begun
+    return measured
+
+
 def train(args: argparse.Namespace) -> int:
     """Returns the exit code."""
     torch.manual_seed(args.seed)
     model, saved = start(args)
     splits = open_data(args)
-    val_set = splits.val
+    loader = open_loader(args, model, splits.train)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=args.rate, weight_decay=0.05, fused=True)
-    augmentation = Augmentation() if args.augment == "all" else None
-    sizes = [model.transform.resized((field.image.shape[0], field.image.shape[1])) for field in splits.train.samples]
-    loader = Loader(splits.train, args.batch, best_device(), augmentation, sizes)
+    write_config(args.out, saved["arguments"], model)
+    print(check.write(splits, args.out))
     run = Schedule(args.epochs * len(loader), args.minutes, args.rate)
     if args.resume:
         optimizer.load_state_dict(saved["optimizer"])
         run.step, run.earlier_seconds = saved["step"], saved["seconds"]
     history: list[dict[str, Any]] = saved.get("history", [])
-    write_config(args.out, saved["arguments"], model)
-    print(check.write(splits, args.out))
 
     def save_last() -> None:
         state = {"optimizer": optimizer.state_dict(), "step": run.step, "seconds": run.seconds}
@@ -211,19 +207,11 @@ def train(args: argparse.Namespace) -> int:
 
     try:
         while run.fraction < 1:
-            begun, loader.waited = time.monotonic(), 0.0
+            begun, loader.waited = run.seconds, 0.0
             losses = train_epoch(model, optimizer, loader, args, run)
-            waiting = loader.waited / (time.monotonic() - begun)
-            begun = time.monotonic()
-            bar = tqdm((val_set[i] for i in range(len(val_set))), "validating", len(val_set), leave=False)
-            line = {
-                "epoch": len(history) + 1,
-                "step": run.step,
-                "waiting": waiting,
-                "train": losses,
-                **validate(model, bar, args.precision),
-            }
-            run.validation_seconds = time.monotonic() - begun
+            line: dict[str, Any] = {"epoch": len(history) + 1, "step": run.step, "train": losses,
+                    "waiting": loader.waited / (run.seconds - begun)}  # fmt: skip
+            line |= validate_epoch(model, splits.val, args, run)
             is_best = all(line["mask"]["ap"] > earlier["mask"]["ap"] for earlier in history)
             history.append({**line, "minutes": run.seconds / 60})
             log_epoch(args.out, history)
@@ -234,7 +222,7 @@ def train(args: argparse.Namespace) -> int:
         save_last()
         print(f"\nstopped; go on with: python train.py --resume {args.out}")
         return 130
-    finish(args, val_set, history)
+    finish(args, splits.val, history)
     return 0
 
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from data import synthetic
+from data.lisc import CLASSES
 from maskrcnn.weights import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +56,8 @@ def test_a_run_leaves_everything_it_promises(finished):
     folder, printed = finished
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
+        "data.txt",
+        "contact-sheet.png",
         "log.jsonl",
         "curves.png",
         "predictions.png",
@@ -136,6 +140,43 @@ def test_a_run_is_never_overwritten(finished, smears):
     assert result.returncode == 2
     assert "--resume" in result.stderr
     assert (finished[0] / "log.jsonl").read_text() == before
+
+
+def test_a_replica_of_lisc_trains_end_to_end(tmp_path):
+    """As unzipped, with its oddities: smaller masks, several cells, a mixed folder, an empty mask, repeats, no split."""
+    lisc = tmp_path / "LISC"
+    synthetic.make(lisc / "LISC Database", images=30, layout="lisc", size=(240, 192), progress=False)
+    images, masks = lisc / "LISC Database/Main Dataset", lisc / "LISC Database/Ground Truth Segmentation"
+    empty = masks / "eosi/areaforexpert1/2_expert.bmp"
+    Image.fromarray(np.zeros((184, 232), np.uint8)).save(empty)
+    for folder, name in ((images / "neut", "{}.bmp"), (masks / "neut/areaforexpert1", "{}_expert.bmp")):
+        (folder / name.format(50)).write_bytes((folder / name.format(1)).read_bytes())
+    result = run("train.py", "--data", lisc, "--out", tmp_path / "run", "--epochs", 1)
+    assert result.returncode == 0, result.stderr
+    assert f"left out: {empty}: no cell in this mask" in result.stderr
+    assert "background alone names the class of" in result.stdout
+    report = (tmp_path / "run/data.txt").read_text()
+    assert "neut/1.bmp = neut/50.bmp" in report
+    line = json.loads((tmp_path / "run/log.jsonl").read_text())
+    assert 0 <= line["waiting"] < 1
+    assert set(line["mask"]["per_class"]) == set(CLASSES)
+    again = run("train.py", "--data", lisc, "--out", tmp_path / "other", "--epochs", 1, "--strict")
+    assert again.returncode == 2
+    assert str(empty) in again.stderr
+    unlabelled = lisc / "LISC Database/More Dataset without Ground Truth"
+    result = run("predict.py", "--weights", tmp_path / "run", unlabelled, "--out", tmp_path / "found")
+    assert result.returncode == 0, result.stderr
+    assert list((tmp_path / "found").rglob("*_labels.png"))
+
+
+def test_cross_validation_from_the_command_line(smears, tmp_path):
+    shown = set()
+    for fold in range(2):
+        folder = tmp_path / str(fold)
+        result = run("train.py", "--data", smears, "--out", folder, "--epochs", 1, "--folds", 2, "--fold", fold)
+        assert "3 training images, 3 validation images" in result.stdout
+        shown.add((folder / "data.txt").read_text())
+    assert run("train.py", "--data", smears, "--folds", 2, "--fold", 2).returncode == 2
 
 
 def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path):

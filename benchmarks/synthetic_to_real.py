@@ -1,0 +1,70 @@
+"""What the synthetic smears are worth: how far a model trained on them alone gets on real ones, and whether it is a better
+start than random weights at equal total time."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from data import synthetic  # noqa: E402
+from data.splits import open_splits  # noqa: E402
+from maskrcnn.evaluation.validate import validate  # noqa: E402
+from maskrcnn.precision import best_device  # noqa: E402
+from maskrcnn.weights import load_checkpoint  # noqa: E402
+
+
+def train(out: Path, *arguments: object) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "--out", str(out), *map(str, arguments)]
+    print(" ".join(command), flush=True)
+    subprocess.run(command, check=True)
+
+
+def score(run: Path, real: Path) -> dict[str, float]:
+    """Mask AP on the real validation images, with classes and without."""
+    model, _ = load_checkpoint(run / "last.pt")
+    val = open_splits(real, progress=False).val
+    measured = validate(model.to(best_device()), [val[i] for i in range(len(val))])
+    return {
+        "mask AP50, any class": measured["mask_any_class"]["ap50"],
+        "mask AP, any class": measured["mask_any_class"]["ap"],
+        "mask AP50": measured["mask"]["ap50"],
+        "mask AP": measured["mask"]["ap"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("real", type=Path, metavar="REAL", help="folder of real images, as for train.py --data")
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/synthetic-to-real"),
+        help="new folder for the runs (default: %(default)s)",
+    )
+    add("--minutes", type=float, default=20, help="of each of the two ways to train (default: %(default)s)")
+    add("--images", type=int, default=400, help="synthetic ones (default: %(default)s)")
+    add("--zoom", type=float, nargs=2, default=(1.0, 3.0), help="of the synthetic images (default: 1 3)")
+    args = parser.parse_args()
+    smears, half = args.out / "smears", args.minutes / 2
+    synthetic.make(smears, args.images, layout="wbc", val_fraction=0.05, zoom=tuple(args.zoom))
+    train(args.out / "synthetic", "--data", smears, "--minutes", half)
+    results = {f"synthetic smears only, {half:g} minutes": score(args.out / "synthetic", args.real)}
+    print(json.dumps(results, indent=2), flush=True)
+    train(args.out / "both", "--data", args.real, "--minutes", half, "--weights", args.out / "synthetic/last.pt")
+    results[f"then real ones, {half:g} minutes more"] = score(args.out / "both", args.real)
+    train(args.out / "real", "--data", args.real, "--minutes", args.minutes)
+    results[f"real ones only, {args.minutes:g} minutes"] = score(args.out / "real", args.real)
+    print(f"{torch.get_num_threads()} threads; last checkpoint of each run on the real validation images")
+    print(json.dumps(results, indent=2))
+    (args.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
