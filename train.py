@@ -146,7 +146,8 @@ def log_epoch(folder: Path, history: list[dict[str, Any]]) -> None:
         f"epoch {line['epoch']:3d}  {line['minutes']:5.1f} min  loss {train_loss:.3f} (validation {val_loss:.3f})  "
         + "  ".join(
             f"{title} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}" for kind, title in MEASURES.items()
-        )
+        ),
+        flush=True,  # also where it goes into a file or a pipe
     )
 
 
