@@ -181,7 +181,12 @@ def test_cross_validation_from_the_command_line(smears, tmp_path):
 
 def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "--data", str(smears), "--out", str(tmp_path / "run")]
-    with subprocess.Popen([*command, "--epochs", "300"], stdout=subprocess.PIPE, text=True) as process:
+
+    def heed_ctrl_c() -> None:  # a job in the background of a shell inherits that it is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    command += ["--epochs", "30"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as process:
         for line in process.stdout:
             if line.startswith("epoch   2"):
                 process.send_signal(signal.SIGINT)
