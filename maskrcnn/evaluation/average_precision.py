@@ -16,6 +16,11 @@ from torch import Tensor
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 
+# Areas in pixels: from, to, both included, as in COCO.
+AreaRange = tuple[float, float]
+ANY_AREA: AreaRange = (0.0, float("inf"))
+COCO_AREAS: dict[str, AreaRange] = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}
+
 
 class APResult(NamedTuple):
     """All in 0..1; nan where there is no object at all. Classes without an object are left out of the dicts and means."""
@@ -26,6 +31,7 @@ class APResult(NamedTuple):
     ar: float  # mean over thresholds and classes of the recall that all detections reach
     per_class: dict[str, float]  # AP
     per_class_ap50: dict[str, float]
+    curves: dict[str, np.ndarray]  # precision [T, 101] at the recalls 0, 0.01 .. 1, of each class
 
     def __str__(self) -> str:
         head = f"AP {self.ap:.3f}  AP50 {self.ap50:.3f}  AP75 {self.ap75:.3f}  AR {self.ar:.3f}"
@@ -36,12 +42,14 @@ class APResult(NamedTuple):
 
 
 class _Image(NamedTuple):
-    """What is kept of one image: iou [D, N], scores [D], labels [D], gt_labels [N], crowd [N]."""
+    """What is kept of one image: iou [D, N], scores [D], labels [D], areas [D], gt_labels [N], gt_areas [N], crowd [N]."""
 
     iou: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    areas: np.ndarray
     gt_labels: np.ndarray
+    gt_areas: np.ndarray
     crowd: np.ndarray
 
     def of_class(self, label: int | None, max_detections: int) -> "_Image":
@@ -52,7 +60,9 @@ class _Image(NamedTuple):
         which = which[np.argsort(-self.scores[which], kind="stable")][:max_detections]
         gt = gt_by_class if label is None else np.flatnonzero(self.gt_labels == label)
         return _Image(
-            self.iou[np.ix_(which, gt)], self.scores[which], self.labels[which], self.gt_labels[gt], self.crowd[gt]
+            self.iou[np.ix_(which, gt)],
+            *(x[which] for x in (self.scores, self.labels, self.areas)),
+            *(x[gt] for x in (self.gt_labels, self.gt_areas, self.crowd)),
         )
 
 
@@ -79,24 +89,49 @@ class AveragePrecision:
         crowd = target["iscrowd"].cpu().numpy().astype(bool) if "iscrowd" in target else np.zeros(len(gt_labels), bool)
         if self.kind == "box":
             iou = _box_iou(prediction["boxes"], target["boxes"], crowd)
+            areas, gt_areas = (_box_areas(x["boxes"]) for x in (prediction, target))
         else:
-            iou = _mask_iou(prediction["masks"], target["masks"], crowd)
+            iou = mask_iou(prediction["masks"], target["masks"], crowd)
+            areas, gt_areas = (_mask_areas(x["masks"], level) for x, level in ((prediction, 0.5), (target, 0)))
         scores, labels = prediction["scores"].cpu().numpy(), prediction["labels"].cpu().numpy()
-        self._images.append(_Image(iou, scores, labels, gt_labels, crowd))
+        self._images.append(_Image(iou, scores, labels, areas, gt_labels, gt_areas, crowd))
 
-    def compute(self, class_agnostic: bool = False) -> APResult:
-        """The result over all images so far. class_agnostic: as if all classes were one, called "any"."""
+    def of_images(self, indices: Sequence[int]) -> "AveragePrecision":
+        """The same of some of the images, each as often as it is named: what a bootstrap draws."""
+        drawn = AveragePrecision(self.class_names, self.kind, self.max_detections)
+        drawn._images = [self._images[i] for i in indices]
+        return drawn
+
+    def area_terciles(self) -> dict[str, AreaRange]:
+        """Ranges that hold a third of the objects each: COCO's were made for other things than cells."""
+        areas = np.concatenate([image.gt_areas for image in self._images] or [np.zeros(0)])
+        if not len(areas):
+            return {}
+        low, high = np.quantile(areas, (1 / 3, 2 / 3), method="nearest")
+        return {
+            "smallest third": (0, low),
+            "middle third": (low + 1e-6, high),
+            "largest third": (high + 1e-6, float("inf")),
+        }
+
+    def compute(self, class_agnostic: bool = False, areas: AreaRange = ANY_AREA) -> APResult:
+        """The result over all images so far. class_agnostic: as if all classes were one, called "any".
+
+        areas: only objects within count. A detection that matches one outside, or matches none and is outside itself, is
+        neither right nor wrong.
+        """
         classes = {"any": None} if class_agnostic else {name: k for k, name in enumerate(self.class_names, start=1)}
-        ap: dict[str, np.ndarray] = {}
+        curves: dict[str, np.ndarray] = {}
         recall: dict[str, np.ndarray] = {}
         for name, label in classes.items():
             images = [image.of_class(label, self.max_detections) for image in self._images]
-            objects = sum(int((~image.crowd).sum()) for image in images)
+            objects = sum(int((~_ignored(image, areas)).sum()) for image in images)
             if objects:
-                ap[name], recall[name] = _precision_and_recall(images, objects)
-        if not ap:
+                curves[name], recall[name] = _precision_and_recall(images, objects, areas)
+        if not curves:
             nan = float("nan")
-            return APResult(nan, nan, nan, nan, {}, {})
+            return APResult(nan, nan, nan, nan, {}, {}, {})
+        ap = {name: curve.mean(axis=1) for name, curve in curves.items()}
         mean = np.mean(list(ap.values()), axis=0)  # [T]
         return APResult(
             ap=float(mean.mean()),
@@ -105,12 +140,18 @@ class AveragePrecision:
             ar=float(np.mean(list(recall.values()))),
             per_class={name: float(values.mean()) for name, values in ap.items()},
             per_class_ap50={name: float(values[0]) for name, values in ap.items()},
+            curves=curves,
         )
 
 
-def _precision_and_recall(images: list[_Image], objects: int) -> tuple[np.ndarray, np.ndarray]:
-    """AP [T] and the highest recall [T] of one class. objects: how many there are to find."""
-    matches = [_match(image) for image in images]
+def _ignored(image: _Image, areas: AreaRange) -> np.ndarray:
+    """bool [N]: the objects that need not be found."""
+    return image.crowd | (image.gt_areas < areas[0]) | (image.gt_areas > areas[1])
+
+
+def _precision_and_recall(images: list[_Image], objects: int, areas: AreaRange) -> tuple[np.ndarray, np.ndarray]:
+    """Precision [T, 101] and the highest recall [T] of one class. objects: how many there are to find."""
+    matches = [_match(image, areas) for image in images]
     right = np.concatenate([m[0] for m in matches], axis=1)  # [T, all D]
     counted = np.concatenate([m[1] for m in matches], axis=1)
     order = np.argsort(-np.concatenate([image.scores for image in images]), kind="stable")
@@ -122,16 +163,17 @@ def _precision_and_recall(images: list[_Image], objects: int) -> tuple[np.ndarra
     # Beyond the highest recall reached, precision is 0.
     envelope = np.pad(envelope, ((0, 0), (0, 1)))
     index = np.stack([np.searchsorted(r, RECALLS, side="left") for r in recall])  # [T, 101]
-    ap = np.take_along_axis(envelope, index, axis=1).mean(axis=1)
-    return ap, recall.max(axis=1, initial=0)
+    return np.take_along_axis(envelope, index, axis=1), recall.max(axis=1, initial=0)
 
 
-def _match(image: _Image) -> tuple[np.ndarray, np.ndarray]:
+def _match(image: _Image, areas: AreaRange) -> tuple[np.ndarray, np.ndarray]:
     """Greedy matching of one image and class at every threshold: which detections match an object, and which count at
-    all (a match with a crowd does not), bool [T, D] each."""
+    all (a match with an ignored object does not), bool [T, D] each."""
     detections, objects = image.iou.shape
     matched = np.zeros((len(THRESHOLDS), detections), bool)
-    counted = np.ones_like(matched)
+    inside = (image.areas >= areas[0]) & (image.areas <= areas[1])
+    counted = np.broadcast_to(inside, matched.shape).copy()  # what matches nothing counts if its own area does
+    ignored = _ignored(image, areas)
     if not objects:
         return matched, counted
     least = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # [T, 1]
@@ -139,13 +181,13 @@ def _match(image: _Image) -> tuple[np.ndarray, np.ndarray]:
     rows = np.arange(len(THRESHOLDS))
     for d, iou in enumerate(image.iou):
         possible = free & (iou >= least)  # [T, N]
-        proper = possible & ~image.crowd
-        # A crowd takes only what no object does.
+        proper = possible & ~ignored
+        # What is ignored takes only what no other object does.
         candidates = np.where(proper.any(axis=1, keepdims=True), proper, possible)
         overlap = np.where(candidates, iou, -1.0)
         best = objects - 1 - overlap[:, ::-1].argmax(axis=1)  # the last of equals, as COCO's loop has it
         matched[:, d] = candidates[rows, best]
-        counted[:, d] = ~(matched[:, d] & image.crowd[best])
+        counted[:, d] = np.where(matched[:, d], ~ignored[best], counted[:, d])
         free[rows, best] &= ~matched[:, d] | image.crowd[best]
     return matched, counted
 
@@ -163,7 +205,9 @@ def _box_iou(boxes: Tensor, gt_boxes: Tensor, crowd: np.ndarray) -> np.ndarray:
     return _iou((high - low).clip(min=0).prod(axis=2), area, gt_area, crowd)
 
 
-def _mask_iou(masks: Tensor, gt_masks: Tensor, crowd: np.ndarray) -> np.ndarray:
+def mask_iou(masks: Tensor, gt_masks: Tensor, crowd: np.ndarray | None = None) -> np.ndarray:
+    """[D, 1, H, W] (above 0.5 is the object) and [N, H, W] -> IoU [D, N]; with a crowd, the share of the detection in it."""
+    crowd = np.zeros(len(gt_masks), bool) if crowd is None else crowd
     masks, gt_masks = masks.reshape(-1, *masks.shape[-2:]) > 0.5, gt_masks > 0
     intersection = np.zeros((len(masks), len(gt_masks)))
     for i, gt in enumerate(gt_masks):  # each object is compared inside its own box only: the rest cannot overlap it
@@ -172,6 +216,15 @@ def _mask_iou(masks: Tensor, gt_masks: Tensor, crowd: np.ndarray) -> np.ndarray:
             intersection[:, i] = (masks[:, rows, columns] & gt[rows, columns]).sum(dim=(1, 2)).cpu().numpy()
     area, gt_area = (m.sum(dim=(1, 2)).cpu().double().numpy() for m in (masks, gt_masks))
     return _iou(intersection, area, gt_area, crowd)
+
+
+def _box_areas(boxes: Tensor) -> np.ndarray:
+    sides = (boxes[:, 2:] - boxes[:, :2]).cpu().double().numpy()
+    return np.asarray(sides.prod(axis=1))
+
+
+def _mask_areas(masks: Tensor, level: float) -> np.ndarray:
+    return (masks.reshape(len(masks), -1) > level).sum(dim=1).cpu().double().numpy() if len(masks) else np.zeros(0)
 
 
 def _extent(line: Tensor) -> slice:

@@ -54,7 +54,7 @@ def scene(seed: int, images: int, objects: int, extra: int, ties: bool = False, 
     return samples
 
 
-def coco(samples, kind: str, class_agnostic: bool, max_detections: int = 100) -> COCOeval:
+def coco(samples, kind: str, class_agnostic: bool, max_detections: int = 100, areas=(0, 1e10)) -> COCOeval:
     annotations, results = [], []
     for image, (prediction, target) in enumerate(samples, start=1):
         crowd = target.get("iscrowd", torch.zeros(len(target["labels"])))
@@ -85,6 +85,7 @@ def coco(samples, kind: str, class_agnostic: bool, max_detections: int = 100) ->
         evaluation = COCOeval(truth, truth.loadRes(results), "segm" if kind == "mask" else "bbox")
         evaluation.params.useCats = int(not class_agnostic)
         evaluation.params.maxDets = [1, 10, max_detections]
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [list(areas)], ["these"]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
@@ -94,11 +95,15 @@ def mean(values: np.ndarray) -> float:
     return float(values[values > -1].mean()) if (values > -1).any() else math.nan
 
 
-def ours(samples, kind: str, class_agnostic: bool = False, max_detections: int = 100):
+def measured(samples, kind: str, max_detections: int = 100) -> AveragePrecision:
     measure = AveragePrecision(NAMES, kind, max_detections)
     for prediction, target in samples:
         measure.update(prediction, target)
-    return measure.compute(class_agnostic)
+    return measure
+
+
+def ours(samples, kind: str, class_agnostic: bool = False, max_detections: int = 100):
+    return measured(samples, kind, max_detections).compute(class_agnostic)
 
 
 CASES = {
@@ -132,6 +137,38 @@ def test_equal_to_pycocotools(case, kind, class_agnostic):
             if not absent:
                 assert result.per_class[name] == pytest.approx(mean(precision[:, :, k]), abs=1e-6)
                 assert result.per_class_ap50[name] == pytest.approx(mean(precision[0, :, k]), abs=1e-6)
+
+
+@pytest.mark.parametrize("areas", [(0, 100), (100, 180), (180, 1e10), (81, 81), (1e6, 1e10)])
+@pytest.mark.parametrize("kind", ["box", "mask"])
+@pytest.mark.parametrize("case", CASES)
+def test_area_ranges_are_equal_to_pycocotools(case, kind, areas):
+    samples = CASES[case]
+    expected = coco(samples, kind, False, areas=areas)
+    precision, recall = expected.eval["precision"][:, :, :, 0, 2], expected.eval["recall"][:, :, 0, 2]
+    result = measured(samples, kind).compute(areas=areas)
+    assert result.ap == pytest.approx(mean(precision), abs=1e-6, nan_ok=True)
+    assert result.ar == pytest.approx(mean(recall), abs=1e-6, nan_ok=True)
+    for k, name in enumerate(NAMES):
+        if name in result.curves:
+            assert np.allclose(result.curves[name], precision[:, :, k], atol=1e-6)
+
+
+def test_terciles_hold_a_third_of_the_objects_each():
+    measure = measured(CASES["usual"], "box")
+    areas = np.concatenate([image.gt_areas for image in measure._images])
+    counts = [((areas >= low) & (areas <= high)).sum() for low, high in measure.area_terciles().values()]
+    assert sum(counts) == len(areas)
+    assert max(counts) - min(counts) <= 2
+    assert AveragePrecision(NAMES, "box").area_terciles() == {}
+
+
+def test_drawn_images_count_as_often_as_they_are_drawn():
+    samples = CASES["usual"]
+    drawn = [3, 3, 0, 5]
+    expected = ours([samples[i] for i in drawn], "mask")
+    result = measured(samples, "mask").of_images(drawn).compute()
+    assert (result.ap, result.ar, result.per_class) == (expected.ap, expected.ar, expected.per_class)
 
 
 def test_the_cut_at_a_number_of_detections_matters_and_agrees():
