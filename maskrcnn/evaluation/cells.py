@@ -181,5 +181,6 @@ def bootstrap(
     )
     known = ~np.isnan(draws).all(axis=0)
     low, high = np.full((2, *value.shape), np.nan)
-    low[known], high[known] = np.nanpercentile(draws[:, known], (2.5, 97.5), axis=0)
+    if known.any():
+        low[known], high[known] = np.nanpercentile(draws[:, known], (2.5, 97.5), axis=0)
     return value, low, high
