@@ -47,7 +47,7 @@ def draw_objects(
             continue
         colour = CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
         mask = objects["masks"][i].reshape(height, width).float().cpu().numpy()
-        _draw_outline(ax, mask, colour)
+        draw_outline(ax, mask, colour)
         text = class_names[label - 1] if scores is None else f"{class_names[label - 1]} {scores[i]:.2f}"
         _draw_box(ax, box, text, colour)
     ax.set_xlim(0, width)
@@ -55,14 +55,17 @@ def draw_objects(
     return ax
 
 
-def _draw_outline(ax: Axes, mask: np.ndarray, colour: Any) -> None:
+def draw_outline(ax: Axes, mask: np.ndarray, colour: Any, fill: bool = True) -> Axes:
+    """The outline of a mask [H, W] in 0..1, at 0.5."""
     if mask.max(initial=0) < 0.5:
-        return
+        return ax
     # A frame of background closes outlines at the border; contour levels run through pixel centres, hence - 0.5.
     framed = np.pad(mask, 1)
     x, y = np.arange(framed.shape[1]) - 0.5, np.arange(framed.shape[0]) - 0.5
-    ax.contourf(x, y, framed, levels=[0.5, np.inf], colors=[colour], alpha=0.25)
+    if fill:
+        ax.contourf(x, y, framed, levels=[0.5, np.inf], colors=[colour], alpha=0.25)
     ax.contour(x, y, framed, levels=[0.5], colors=[colour], linewidths=1.5)
+    return ax
 
 
 def _draw_box(ax: Axes, box: Sequence[float], text: str, colour: Any) -> None:
