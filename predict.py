@@ -1,4 +1,4 @@
-"""Find, outline and name the white cells of an image or of every image in a folder."""
+"""Find, outline and name the white cells of images: pictures, label maps, a table of cells, a differential count."""
 
 import argparse
 import sys
@@ -7,40 +7,45 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from data.dataset import load_image
 from data.lisc import IMAGE_ENDINGS, DataError
 from maskrcnn import MaskRCNN
 from maskrcnn.heads.paste import label_map
+from maskrcnn.outputs import Results, splash
 from maskrcnn.precision import PRECISIONS, autocast, best_device
+from maskrcnn.turns import detect_all_ways
 from maskrcnn.visualize import overlay
 from maskrcnn.weights import load_checkpoint
+
+EPILOG = """for every image NAME.* three files are written to --out:
+  NAME_overlay.png   the image with outline, box, class and score of every cell found
+  NAME_splash.png    the image in grey, with the cells in colour
+  NAME_labels.png    16-bit: 0 is background, k the k-th cell found, best first
+and for all of them together:
+  cells.csv          a row a cell: file, number, class, score, box, area, equivalent diameter, perimeter, eccentricity
+                     (pixels), whether it touches the border
+  differential.csv   how many cells of each class, and what percentage, in each image and in all
+  coco.json          the same cells with their masks, as COCO writes them
+
+examples:
+  python predict.py --weights runs/LISC field.bmp
+  python predict.py --weights runs/LISC/best.pt "data/LISC/More Dataset without Ground Truth" --out found --turns"""
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="""for every image NAME.* two files are written to --out:
-  NAME_overlay.png   the image with outline, box, class and score of every cell found
-  NAME_labels.png    16-bit: 0 is background, k the k-th cell found, best first
-
-examples:
-  python predict.py --weights runs/lisc field.bmp
-  python predict.py --weights runs/lisc/best.pt "data/LISC/More Dataset without Ground Truth" --out found""",
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER", help="images, or folders of images")
-    parser.add_argument(
-        "--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py"
-    )
-    parser.add_argument("--out", type=Path, default=Path("predictions"), help="where to write (default: %(default)s)")
-    parser.add_argument(
-        "--min-score", type=float, default=0.5, help="leave weaker detections out (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)"
-    )
+    add = parser.add_argument
+    add("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER", help="images, or folders of images")
+    add("--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
+    add("--out", type=Path, default=Path("predictions"), help="where to write (default: %(default)s)")
+    add("--min-score", type=float, default=0.5, help="leave weaker detections out (default: %(default)s)")
+    add("--turns", action="store_true", help="look at each image in all eight ways it can lie: slower, a little better")
+    add("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -65,19 +70,25 @@ def find_images(inputs: list[Path]) -> list[tuple[Path, Path]]:
 
 
 @torch.inference_mode()
-def predict(model: MaskRCNN, path: Path, output: Path, min_score: float, precision: str) -> int:
-    """Write the overlay and the label map of one image. Returns the number of cells found."""
-    pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
+def detect(model: MaskRCNN, pixels: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
+    """What is found in an image [3, H, W] with a score of at least --min-score."""
     device = next(model.parameters()).device
-    with autocast(device, precision):
-        found = model([pixels.to(device)])[0]
-    found = {name: value[found["scores"] >= min_score].cpu() for name, value in found.items()}
+    with autocast(device, args.precision):
+        found = detect_all_ways(model, pixels.to(device)) if args.turns else model([pixels.to(device)])[0]
+    return {name: value[found["scores"] >= args.min_score].cpu() for name, value in found.items()}
+
+
+def draw(pixels: Tensor, found: dict[str, Tensor], class_names: tuple[str, ...], output: Path) -> None:
+    """Overlay, splash and label map of one image."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    picture = overlay(pixels, found, model.config.class_names)
-    Image.fromarray(picture).save(output.with_name(output.name + "_overlay.png"))
     labels = label_map(found["masks"]).numpy().astype(np.uint16)
-    Image.fromarray(labels).save(output.with_name(output.name + "_labels.png"))
-    return len(found["scores"])
+    pictures = {
+        "overlay": overlay(pixels, found, class_names),
+        "splash": splash(pixels, found["masks"]),
+        "labels": labels,
+    }
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(output.with_name(f"{output.name}_{name}.png"))
 
 
 def main() -> int:
@@ -86,17 +97,25 @@ def main() -> int:
         weights = args.weights / "best.pt" if args.weights.is_dir() else args.weights
         model, _ = load_checkpoint(weights)
         images = find_images(args.inputs)
-    except (DataError, ValueError) as error:
+    except (DataError, ValueError, OSError) as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2
     model.to(best_device()).eval()
-    cells, failed = 0, []
+    results, failed = Results(model.config.class_names), []
     for path, output in tqdm(images, desc="predicting", unit="image"):
         try:
-            cells += predict(model, path, args.out / output, args.min_score, args.precision)
+            pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
         except DataError as error:
             failed.append(str(error))
-    print(f"{cells} cells in {len(images) - len(failed)} images; overlays and label maps are in {args.out}")
+            continue
+        found = detect(model, pixels, args)
+        draw(pixels, found, model.config.class_names, args.out / output)
+        results.add(str(path), found)
+    results.write(args.out)
+    counts = {name: value for name, value in results.differential()[-1].items() if name in model.config.class_names}
+    print(f"{len(results.cells)} cells in {len(results.images)} images: "
+          + ", ".join(f"{count} {name}" for name, count in counts.items()))  # fmt: skip
+    print(f"pictures, label maps, cells.csv, differential.csv and coco.json are in {args.out}")
     for message in failed:
         print(f"predict.py: left out {message}", file=sys.stderr)
     return 1 if failed else 0
