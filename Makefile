@@ -16,7 +16,7 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m mypy train.py predict.py
+	$(RUN) -m mypy train.py evaluate.py predict.py
 
 # Made again when what it depends on changes.
 $(READY): setup.cfg pyproject.toml

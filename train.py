@@ -18,6 +18,8 @@ from data.lisc import CLASSES, DataError
 from data.loading import Loader
 from data.splits import Splits, open_splits
 from maskrcnn import Config, MaskRCNN
+from maskrcnn.evaluation.evaluate import evaluate, table
+from maskrcnn.evaluation.report import write_report
 from maskrcnn.evaluation.validate import MEASURES, validate
 from maskrcnn.precision import PRECISIONS, autocast, best_device
 from maskrcnn.schedule import Schedule
@@ -38,6 +40,8 @@ The run folder then holds
                      for images
   curves.png         the same as curves
   predictions.png    ground truth beside prediction, for some validation images
+  report.html        how good the best checkpoint is, for which class, how sure that is, where it fails; evaluation.txt,
+                     .json and -*.png hold the same (see evaluate.py)
   best.pt, last.pt   checkpoints; give the folder to predict.py --weights. Ctrl-C keeps both; --resume goes on
 
 examples:
@@ -222,7 +226,7 @@ def train(args: argparse.Namespace) -> int:
         save_last()
         print(f"\nstopped; go on with: python train.py --resume {args.out}")
         return 130
-    finish(args, splits.val, history)
+    finish(args, splits, history)
     return 0
 
 
@@ -235,14 +239,20 @@ def write_config(folder: Path, arguments: dict[str, Any], model: MaskRCNN) -> No
     print(f"training {parameters:.1f} million parameters on {best_device()}; the run is in {folder}")
 
 
-def finish(args: argparse.Namespace, val_set: SmearDataset, history: list[dict[str, Any]]) -> None:
-    """Draw the best checkpoint's predictions and say the run's result."""
+def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any]]) -> None:
+    """Evaluate the best checkpoint, draw what it finds, write the report and say the run's result."""
     model, saved = load_checkpoint(args.out / "best.pt")
+    model.to(best_device())
     picture = args.out / "predictions.png"
-    examples(model.to(best_device()), val_set, args.precision).savefig(picture, dpi=100)
-    best = saved["history"][-1]
-    print(f"best epoch: {best['epoch']} of {len(history)}, {history[-1]['minutes']:.1f} minutes in all")
-    print(f"mask AP {best['mask']['ap']:.3f}, mask AP50 {best['mask']['ap50']:.3f} on {len(val_set)} validation images")
+    examples(model, splits.val, args.precision).savefig(picture, dpi=100)
+    samples = [splits.val[i] for i in range(len(splits.val))]
+    result = evaluate(model, tqdm(samples, "evaluating", leave=False), args.precision)
+    notes = (args.out / "data.txt").read_text(encoding="utf-8")
+    report = write_report(result, samples, args.out, f"{args.out}: {args.data}", notes)
+    print(table(result))
+    print(f"best epoch: {saved['history'][-1]['epoch']} of {len(history)}, {history[-1]['minutes']:.1f} minutes in all")
+    mask = result.ap["mask"]
+    print(f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(samples)} validation images; the report: {report}")
     print(f"predictions beside ground truth: {picture}")
 
 

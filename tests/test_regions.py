@@ -19,7 +19,7 @@ def test_a_disc(radius):
     region = measure(ellipse(radius, radius))
     assert region.area == pytest.approx(math.pi * radius**2, rel=0.03)
     assert region.equivalent_diameter == pytest.approx(2 * radius, rel=0.015)
-    assert region.perimeter == pytest.approx(2 * math.pi * radius, rel=0.03)
+    assert region.perimeter == pytest.approx(2 * math.pi * radius, rel=0.045)
     assert region.eccentricity < 0.1
 
 

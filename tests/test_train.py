@@ -54,7 +54,10 @@ def finished(smears, tmp_path_factory) -> tuple[Path, str]:
 
 def test_a_run_leaves_everything_it_promises(finished):
     folder, printed = finished
-    assert {path.name for path in folder.iterdir()} == {
+    assert {path.name for path in folder.iterdir() if not path.name.startswith("evaluation-")} == {
+        "evaluation.txt",
+        "evaluation.json",
+        "report.html",
         "config.json",
         "data.txt",
         "contact-sheet.png",
@@ -107,13 +110,40 @@ def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finishe
     result = run("predict.py", folder, "--weights", finished[0], "--out", tmp_path / "out", "--min-score", 0.0)
     assert result.returncode == 1
     assert "cut_off.png" in result.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good_overlay.png", "good_labels.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *(f"good_{kind}.png" for kind in ("overlay", "splash", "labels")),
+        *("cells.csv", "differential.csv", "coco.json"),
+    }
     with (
         Image.open(tmp_path / "out/good_overlay.png") as overlay,
         Image.open(tmp_path / "out/good_labels.png") as labels,
     ):
         assert overlay.size == labels.size == (160, 128)
         assert np.asarray(labels).dtype == np.uint16
+
+
+def test_evaluating_a_run_writes_the_report_that_training_wrote(finished, smears, tmp_path):
+    result = run("evaluate.py", "--weights", finished[0], "--data", smears, "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    mine, trained = (json.loads((folder / "evaluation.json").read_text()) for folder in (tmp_path, finished[0]))
+    assert mine == trained
+    assert mine["images"] == 2
+    assert str(tmp_path / "report.html") in result.stdout
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 2
+    assert "http" not in page.replace("http-equiv", "")  # it opens without a network
+    everything = run(
+        "evaluate.py", "--weights", finished[0], "--data", smears, "--split", "all", "--out", tmp_path / "all"
+    )
+    assert "6 images, 6 cells" in everything.stdout
+
+
+def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path):
+    result = run(
+        "predict.py", smears / "val", "--weights", finished[0], "--out", tmp_path, "--turns", "--min-score", 0.2
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(list(tmp_path.rglob("*_splash.png"))) == 4  # two images and, in the same folder, their masks
 
 
 @pytest.mark.parametrize(
@@ -123,6 +153,7 @@ def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finishe
         ("train.py", ["--batch", 0], ["--batch", "above 0"]),
         ("train.py", ["--minutes", "inf"], ["--minutes", "above 0"]),
         ("train.py", ["--resume", "nowhere"], ["nowhere/last.pt", "no such file"]),
+        ("evaluate.py", ["--data", "x", "--weights", "nowhere"], ["nowhere", "no such file"]),
         ("predict.py", ["x.png", "--weights", "nowhere"], ["nowhere", "no such file"]),
     ],
 )
@@ -214,7 +245,7 @@ def test_a_folder_that_cannot_be_written_is_named(smears):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("script", ["train.py", "predict.py"])
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py"])
 def test_help_teaches_by_example(script):
     result = run(script, "--help")
     assert result.returncode == 0
