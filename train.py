@@ -1,6 +1,7 @@
 """Train Mask R-CNN on stained blood smears: find, outline and name their white cells."""
 
 import argparse
+import ast
 import json
 import math
 import sys
@@ -62,6 +63,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
     add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
     add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
+    add("--decay", type=float, default=1.0, help="the last share of the run, over which the rate falls (default: %(default)s)")
+    add("--average", type=float, default=0.0, metavar="B", help="validate and keep the exponential moving average of the "
+        "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
+    add("--balance", type=float, default=0.0, help="0: every image once an epoch; 1: every class as often; between them, in "
+        "between (default: %(default)s)")  # fmt: skip
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="another value of a field of the model's Config")
     add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
     add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
         "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
@@ -93,12 +100,22 @@ def open_data(args: argparse.Namespace) -> Splits:
     return splits
 
 
+def parse_setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as Python writes it; what is not Python is a text. Raises ValueError without an =."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: write NAME=VALUE, such as --set roi_batch=64")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
 def open_model(args: argparse.Namespace) -> MaskRCNN:
     """A new model, from random weights or from those of --weights. Raises ValueError if they cannot be read."""
-    config = Config.lisc(CLASSES)
-    if args.preset == "torchvision":
-        config = Config.torchvision(class_names=CLASSES)
-    model = MaskRCNN(config)
+    preset = Config.lisc() if args.preset == "lisc" else Config.torchvision()
+    changes = dict(parse_setting(setting) for setting in args.set)
+    model = MaskRCNN(Config.from_dict({**preset.to_dict(), "class_names": CLASSES, **changes}))
     if args.weights:
         print(f"{args.weights}: {load(model, args.weights)}")
     return model
@@ -177,7 +194,7 @@ def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset
     """Batches for training, at the size that the model sees."""
     augmentation = Augmentation() if args.augment == "all" else None
     sizes = [model.transform.resized((sample.image.shape[0], sample.image.shape[1])) for sample in dataset.samples]
-    return Loader(dataset, args.batch, best_device(), augmentation, sizes)
+    return Loader(dataset, args.batch, best_device(), augmentation, sizes, balance=args.balance)
 
 
 def validate_epoch(model: MaskRCNN, val_set: SmearDataset, args: argparse.Namespace, run: Schedule) -> dict[str, Any]:
@@ -199,7 +216,7 @@ def train(args: argparse.Namespace) -> int:
     optimizer = torch.optim.AdamW(parameters, lr=args.rate, weight_decay=0.05, fused=True)
     write_config(args.out, saved["arguments"], model)
     print(check.write(splits, args.out))
-    run = Schedule(args.epochs * len(loader), args.minutes, args.rate)
+    run = Schedule(args.epochs * len(loader), args.minutes, args.rate, args.decay)
     if args.resume:
         optimizer.load_state_dict(saved["optimizer"])
         run.step, run.earlier_seconds = saved["step"], saved["seconds"]

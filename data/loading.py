@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -49,22 +50,28 @@ class Loader:
         augmentation: Augmentation | None = None,
         sizes: Sequence[Size] = (),
         workers: int | None = None,
+        balance: float = 0.0,
     ) -> None:
         """augmentation: what is changed beside flips and turns, if anything; with it, sizes (height, width): what each field
         is brought to, the model's own, so that nothing is computed larger than needed.
         workers: processes that make the batches; None: as many as suit the device; 0: none but this one.
+        balance: above 0, images are drawn with replacement, those of rare classes more often: an image counts by its rarest
+        class, a class of n images as n ** -balance each. At 1 every class is shown as often.
         """
         self.batches = Batches(dataset, augmentation, sizes)
         self.size, self.device = size, device
         self.workers = suitable_workers(device) if workers is None else workers
         self.waited = 0.0
+        self.weights = rarity([field.labels for field in dataset.samples], balance) if balance > 0 else None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return math.ceil(len(self.batches) / self.size)
 
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-        order = [part.tolist() for part in torch.randperm(len(self.batches)).split(self.size)]
+        count = len(self.batches)
+        drawn = torch.randperm(count) if self.weights is None else torch.multinomial(self.weights, count, replacement=True)
+        order = [part.tolist() for part in drawn.split(self.size)]
         pinned = self.device.type == "cuda"
         begun = time.perf_counter()
         loader = DataLoader(self.batches, sampler=order, batch_size=None, num_workers=self.workers, pin_memory=pinned)
@@ -74,6 +81,15 @@ class Loader:
             self.waited += time.perf_counter() - begun
             yield images, targets
             begun = time.perf_counter()
+
+
+def rarity(labels: Sequence[Tensor], exponent: float) -> Tensor:
+    """How often to draw each image, from the labels [N_i] in it: n ** -exponent, n being how many images show its rarest
+    class. An image without any counts as of the most frequent."""
+    shown = Counter(label for own in labels for label in own.unique().tolist())
+    most = max(shown.values(), default=1)
+    rarest = [min((shown[label] for label in own.unique().tolist()), default=most) for own in labels]
+    return torch.tensor(rarest, dtype=torch.float64) ** -exponent
 
 
 def suitable_workers(device: torch.device) -> int:

@@ -11,12 +11,14 @@ WARMUP_STEPS = 50
 class Schedule:
     """total_steps: the length of the run; minutes: its length in time instead, validation included, if not None.
 
-    peak_rate: the highest learning rate. The rest changes as the run goes on.
+    peak_rate: the highest learning rate; decay: the last share of the run, over which the rate falls from it to zero.
+    The rest changes as the run goes on.
     """
 
     total_steps: int
     minutes: float | None
     peak_rate: float
+    decay: float = 1.0
     step: int = 0
     earlier_seconds: float = 0.0  # of a run that was resumed
     validation_seconds: float = 0.0  # of the last validation, which the time left must hold once more
@@ -36,9 +38,10 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """The learning rate: a linear warm-up, then half a cosine down to zero."""
+        """The learning rate: a linear warm-up, the peak, then half a cosine down to zero."""
         warm = min(1.0, (self.step + 1) / WARMUP_STEPS)
-        return self.peak_rate * warm * 0.5 * (1 + math.cos(math.pi * min(self.fraction, 1.0)))
+        fallen = min(max(0.0, 1 - (1 - self.fraction) / self.decay), 1.0)
+        return self.peak_rate * warm * 0.5 * (1 + math.cos(math.pi * fallen))
 
     @property
     def seconds_left(self) -> int:

@@ -1,11 +1,12 @@
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from data.augment import Augmentation
-from data.loading import Loader
+from data.loading import Loader, rarity
 
 
 class Numbered:
@@ -68,6 +69,19 @@ def test_another_process_reads_while_the_model_computes():
         for _ in loader:
             time.sleep(0.15)
     assert beside.waited < alone.waited
+
+
+def test_rare_classes_are_drawn_more_often():
+    labels = [torch.tensor([1])] * 8 + [torch.tensor([1, 2])] * 2 + [torch.tensor([], dtype=torch.int64)]
+    assert rarity(labels, 1.0).tolist() == pytest.approx([0.1] * 8 + [0.5] * 2 + [0.1])
+    assert rarity(labels, 0.5).tolist() == pytest.approx([0.1**0.5] * 8 + [0.5**0.5] * 2 + [0.1**0.5])
+    torch.manual_seed(0)
+    dataset = Numbered(100)  # each image its own class, but the first fifty, which share one
+    dataset.samples = [SimpleNamespace(labels=torch.tensor([max(1, k - 49)])) for k in range(100)]
+    loader = Loader(dataset, 10, CPU, workers=0, balance=1.0)
+    shown = [int(t["labels"]) for _ in range(20) for _, targets in loader for t in targets]
+    assert len(shown) == 20 * 100
+    assert sum(label < 50 for label in shown) / len(shown) == pytest.approx(1 / 51, abs=0.01)
 
 
 def test_images_have_the_models_size_with_augmentation_and_their_own_without():
