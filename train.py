@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from data import check, synthetic
@@ -19,6 +20,7 @@ from data.lisc import CLASSES, DataError
 from data.loading import Loader
 from data.splits import Splits, open_splits
 from maskrcnn import Config, MaskRCNN
+from maskrcnn.averaging import moving_average
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
 from maskrcnn.evaluation.validate import MEASURES, validate
@@ -122,7 +124,8 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
 
 
 def train_epoch(
-    model: MaskRCNN, optimizer: torch.optim.Optimizer, loader: Loader, args: argparse.Namespace, run: Schedule
+    model: MaskRCNN, averaged: AveragedModel | None, optimizer: torch.optim.Optimizer, loader: Loader,
+    args: argparse.Namespace, run: Schedule,
 ) -> dict[str, float]:
     """Returns the mean of each loss. Raises FloatingPointError if the loss is no longer a number."""
     model.train()
@@ -141,6 +144,8 @@ def train_epoch(
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=5.0)
         optimizer.step()
         run.step += 1
+        if averaged:
+            averaged.update_parameters(model)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.item()
         bar.set_postfix_str(f"loss {sum(sums.values()) / count:.3f}, rate {optimizer.param_groups[0]['lr']:.1e}, "
@@ -214,31 +219,37 @@ def train(args: argparse.Namespace) -> int:
     loader = open_loader(args, model, splits.train)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=args.rate, weight_decay=0.05, fused=True)
+    averaged = moving_average(model, args.average) if args.average else None
+    kept = averaged.module if averaged else model
     write_config(args.out, saved["arguments"], model)
     print(check.write(splits, args.out))
     run = Schedule(args.epochs * len(loader), args.minutes, args.rate, args.decay)
     if args.resume:
         optimizer.load_state_dict(saved["optimizer"])
+        if averaged:
+            averaged.load_state_dict(saved["averaged"])
         run.step, run.earlier_seconds = saved["step"], saved["seconds"]
     history: list[dict[str, Any]] = saved.get("history", [])
 
     def save_last() -> None:
         state = {"optimizer": optimizer.state_dict(), "step": run.step, "seconds": run.seconds}
+        if averaged:
+            state["averaged"] = averaged.state_dict()
         save_checkpoint(args.out / "last.pt", model, arguments=saved["arguments"], history=history, **state)
 
     try:
         while run.fraction < 1:
             begun, loader.waited = run.seconds, 0.0
-            losses = train_epoch(model, optimizer, loader, args, run)
+            losses = train_epoch(model, averaged, optimizer, loader, args, run)
             line: dict[str, Any] = {"epoch": len(history) + 1, "step": run.step, "train": losses,
                     "waiting": loader.waited / (run.seconds - begun)}  # fmt: skip
-            line |= validate_epoch(model, splits.val, args, run)
+            line |= validate_epoch(kept, splits.val, args, run)
             is_best = all(line["mask"]["ap"] > earlier["mask"]["ap"] for earlier in history)
             history.append({**line, "minutes": run.seconds / 60})
             log_epoch(args.out, history)
             save_last()
             if is_best:
-                save_checkpoint(args.out / "best.pt", model, history=history)
+                save_checkpoint(args.out / "best.pt", kept, history=history)
     except KeyboardInterrupt:
         save_last()
         print(f"\nstopped; go on with: python train.py --resume {args.out}")
