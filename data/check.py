@@ -32,6 +32,9 @@ def report(splits: Splits) -> str:
     sides = [max(box[2] - box[0], box[3] - box[1]) for s in samples for box in s.boxes.tolist()]
     lines.append(f"longer side of a cell's box, pixels: {_spread(sides)}")
     lines.append(f"fragments of masks too small to be a cell, left out: {sum(s.fragments for s in samples)}")
+    for field, sample in zip([*splits.train.fields, *splits.val.fields], samples, strict=True):
+        if sample.contradiction:
+            lines.append(f"in doubt: {field.mask}: {sample.contradiction}; the folder {field.label} is believed")
     lines += _repeats(splits)
     lines.append(f"files left out: {len(splits.skipped) or 'none'}")
     lines += [f"  {item}" for item in splits.skipped]
