@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from data.dataset import PARTS
 from data.leakage import of_splits
-from data.lisc import CLASSES, DataError
+from data.lisc import CLASSES
 from data.splits import Splits, open_splits
 from maskrcnn.visualize import draw_objects
 
@@ -110,10 +110,10 @@ def main() -> int:
     args = parser.parse_args()
     try:
         splits = open_splits(args.path, strict=args.strict, part=args.target)
-    except DataError as error:
+        print(report(splits), flush=True)
+        contact_sheet(splits).savefig(args.sheet, dpi=80)
+    except (ValueError, OSError) as error:
         print(f"data.lisc: {error}", file=sys.stderr)
         return 2
-    print(report(splits))
-    contact_sheet(splits).savefig(args.sheet, dpi=80)
     print(f"contact sheet: {args.sheet}")
     return 0
