@@ -14,7 +14,7 @@ ROWS, COLUMNS, SIZE = 4, 4, (400, 300)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.synthetic_beside_real", description=__doc__)
     add = parser.add_argument
     add("real", type=Path, metavar="REAL", help="folder of real images, as for train.py --data")
     add(
