@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: train test lint clean
+.PHONY: train test bench lint clean
 
 train: $(READY)
 	$(RUN) train.py --data synthetic --minutes 9.5
@@ -12,11 +12,14 @@ train: $(READY)
 test: $(READY)
 	$(RUN) -m pytest
 
+bench: $(READY)
+	$(RUN) -m benchmarks
+
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m mypy train.py evaluate.py predict.py
+	$(RUN) -m mypy train.py evaluate.py predict.py benchmarks
 
 # Made again when what it depends on changes.
 $(READY): setup.cfg pyproject.toml

@@ -164,6 +164,7 @@ def log_epoch(folder: Path, history: list[dict[str, Any]]) -> None:
     curves(history).savefig(folder / "curves.png", dpi=100)
     train_loss, val_loss = sum(line["train"].values()), sum(line["val"].values())
     measured = [f"{title} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}" for kind, title in MEASURES.items()]
+    measured.append(f"waited for images {line['waiting']:.1%}")
     print(f"epoch {line['epoch']:3d}  {line['minutes']:5.1f} min  loss {train_loss:.3f} (validation {val_loss:.3f})  "
           + "  ".join(measured), flush=True)  # at once, into a pipe too  # fmt: skip
 

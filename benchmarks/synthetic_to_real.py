@@ -3,26 +3,16 @@ start than random weights at equal total time."""
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+import torch
 
-import torch  # noqa: E402
-
-from data import synthetic  # noqa: E402
-from data.splits import open_splits  # noqa: E402
-from maskrcnn.evaluation.validate import validate  # noqa: E402
-from maskrcnn.precision import best_device  # noqa: E402
-from maskrcnn.weights import load_checkpoint  # noqa: E402
-
-
-def train(out: Path, *arguments: object) -> None:
-    command = [sys.executable, str(ROOT / "train.py"), "--out", str(out), *map(str, arguments)]
-    print(" ".join(command), flush=True)
-    subprocess.run(command, check=True)
+from benchmarks.runs import train
+from data import synthetic
+from data.splits import open_splits
+from maskrcnn.evaluation.validate import validate
+from maskrcnn.precision import best_device
+from maskrcnn.weights import load_checkpoint
 
 
 def score(run: Path, real: Path) -> dict[str, float]:
@@ -39,7 +29,7 @@ def score(run: Path, real: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.synthetic_to_real", description=__doc__)
     add = parser.add_argument
     add("real", type=Path, metavar="REAL", help="folder of real images, as for train.py --data")
     add(

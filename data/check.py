@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from data.dataset import PARTS
 from data.leakage import of_splits
-from data.lisc import CLASSES, DataError
+from data.lisc import CLASSES
 from data.splits import Splits, open_splits
 from maskrcnn.visualize import draw_objects
 
@@ -32,6 +32,9 @@ def report(splits: Splits) -> str:
     sides = [max(box[2] - box[0], box[3] - box[1]) for s in samples for box in s.boxes.tolist()]
     lines.append(f"longer side of a cell's box, pixels: {_spread(sides)}")
     lines.append(f"fragments of masks too small to be a cell, left out: {sum(s.fragments for s in samples)}")
+    for field, sample in zip([*splits.train.fields, *splits.val.fields], samples, strict=True):
+        if sample.contradiction:
+            lines.append(f"in doubt: {field.mask}: {sample.contradiction}; the folder {field.label} is believed")
     lines += _repeats(splits)
     lines.append(f"files left out: {len(splits.skipped) or 'none'}")
     lines += [f"  {item}" for item in splits.skipped]
@@ -107,10 +110,10 @@ def main() -> int:
     args = parser.parse_args()
     try:
         splits = open_splits(args.path, strict=args.strict, part=args.target)
-    except DataError as error:
+        print(report(splits), flush=True)
+        contact_sheet(splits).savefig(args.sheet, dpi=80)
+    except (ValueError, OSError) as error:
         print(f"data.lisc: {error}", file=sys.stderr)
         return 2
-    print(report(splits))
-    contact_sheet(splits).savefig(args.sheet, dpi=80)
     print(f"contact sheet: {args.sheet}")
     return 0

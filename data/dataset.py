@@ -41,6 +41,7 @@ class Sample(NamedTuple):
     boxes: Tensor  # float32 [N, 4]
     labels: Tensor  # int64 [N], 1..K
     fragments: int  # pieces of the mask too small to be a cell
+    contradiction: str = ""  # what its greys say, if that is not what its folder says
 
 
 class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
@@ -96,7 +97,7 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        image, ids, boxes, labels, _ = self.samples[index]
+        image, ids, boxes, labels, *_ = self.samples[index]
         cells = torch.arange(1, len(labels) + 1, dtype=ids.dtype)
         masks = (ids == cells[:, None, None]).to(torch.uint8)  # [N, H, W]
         pixels = image.permute(2, 0, 1).contiguous().float() / 255
@@ -135,6 +136,9 @@ def read_sample(
     if unknown:
         reason = f"shows a {unknown[0]}, which is not among the classes {', '.join(class_names)}"
         raise FieldError(Skipped(field.image, reason))
+    contradiction = _contradiction(
+        field.label, [_class_by_exact_code(mask[cells == k]) for k in range(1, len(names) + 1)]
+    )
     if part == "nucleus":
         cells = nuclei(mask, cells)
     boxes, labels = [], []
@@ -149,7 +153,7 @@ def read_sample(
     cells = np.concatenate([[0], numbers]).astype(cells.dtype)[cells]  # 1..N without gaps
     return Sample(
         torch.from_numpy(image), torch.from_numpy(cells), torch.tensor(boxes, dtype=torch.float32),
-        torch.tensor(labels, dtype=torch.int64), int(fragments),
+        torch.tensor(labels, dtype=torch.int64), int(fragments), contradiction,
     )  # fmt: skip
 
 
@@ -209,6 +213,18 @@ def _class_by_code(greys: NDArray[np.uint8]) -> str:
     codes = np.array(list(GREY_CODES.values()))  # [K, 2]
     nearest = np.abs(np.arange(256)[:, None, None] - codes).min(axis=2).argmin(axis=1)  # grey -> class
     return list(GREY_CODES)[np.bincount(nearest[greys], minlength=len(codes)).argmax()]
+
+
+def _class_by_exact_code(greys: NDArray[np.uint8]) -> str | None:
+    """The class that has all of a cell's greys among its codes; None if there is no such, or more than one."""
+    there = set(np.unique(greys).tolist())
+    named = [name for name, codes in GREY_CODES.items() if there <= set(codes)]
+    return named[0] if len(named) == 1 else None
+
+
+def _contradiction(label: str | None, by_code: Sequence[str | None]) -> str:
+    others = sorted({name for name in by_code if name not in (None, label)} if label else set())
+    return f"the greys of its mask are those of a cell of another class ({', '.join(others)})" if others else ""
 
 
 def _open(path: Path | str) -> Image.Image:

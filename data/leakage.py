@@ -105,7 +105,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         splits = open_splits(args.path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"data.leakage: {error}", file=sys.stderr)
         return 2
     print(of_splits(splits.train, splits.val, splits.groups, args.seed))

@@ -76,11 +76,11 @@ def main() -> int:
     args = parser.parse_args()
     try:
         train = open_splits(args.path).train
-    except ValueError as error:
+        torch.manual_seed(args.seed)
+        donors = [train[i] for i in torch.randint(len(train), (8,)).tolist()]
+        page(train[args.image % len(train)], donors, train.class_names).savefig(args.out, dpi=70)
+    except (ValueError, OSError) as error:
         print(f"data.augment: {error}", file=sys.stderr)
         return 2
-    torch.manual_seed(args.seed)
-    donors = [train[i] for i in torch.randint(len(train), (8,)).tolist()]
-    page(train[args.image % len(train)], donors, train.class_names).savefig(args.out, dpi=70)
     print(f"augmentations of {train.fields[args.image % len(train)].image}: {args.out}")
     return 0

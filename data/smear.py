@@ -67,13 +67,15 @@ def _window(x: int, y: int, side: int, size: tuple[int, int]) -> tuple[tuple[sli
 def _place_white(cells: Sequence[Cell], rng: Generator, size: tuple[int, int]) -> NDArray:
     """x, y and radius [N, 3], with a few pixels between any two; what comes after the first that does not fit is left out.
 
-    One cell in six may cross the border, with its middle well inside.
+    The border cuts one cell in eight.
     """
     places = np.zeros((0, 3))
     for cell in cells:
-        margin = int(cell.radius * (0.5 if rng.uniform() < 1 / 6 else 1.05)) + MASK_MARGIN
-        low = np.minimum(margin, np.array(size) // 2 - 1)
+        low = np.minimum(int(1.05 * cell.radius) + MASK_MARGIN, np.array(size) // 2 - 1)
         tries = np.column_stack([rng.integers(low, np.array(size) - low, (60, 2)), np.full(60, cell.radius)])
+        if rng.uniform() < 1 / 8:
+            axis, inside = rng.integers(2), int(cell.radius * rng.uniform(0.2, 0.9)) + MASK_MARGIN
+            tries[:, axis] = inside if rng.uniform() < 0.5 else size[axis] - inside
         free = tries[(_gaps(tries, places) > 4).all(axis=1)]
         if not len(free):
             break
@@ -113,7 +115,7 @@ def _place_red(white: NDArray, rng: Generator, size: tuple[int, int]) -> NDArray
 def _red_cells(white: NDArray, rng: Generator, size: tuple[int, int]) -> Array:
     """Thickness [H, W] of the red cells, about 1 in the flesh of a cell; where two overlap it adds up."""
     cells = _place_red(white, rng, size)
-    return _discs(cells, rng, size, pallor=rng.uniform(0.2, 1.1), halo=rng.uniform(0, 0.3))
+    return _discs(cells, rng, size, pallor=rng.uniform(0.2, 1.3), halo=rng.uniform(0, 0.3))
 
 
 def _specks(rng: Generator, size: tuple[int, int]) -> Array:
@@ -138,7 +140,7 @@ def _discs(cells: NDArray, rng: Generator, size: tuple[int, int], pallor: float,
     def draw(low: float, high: float) -> Array:
         return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
 
-    angle, flat, radius = draw(0, np.pi), draw(0.86, 1.0), cells[:, 2, None, None].astype(np.float32)
+    angle, flat, radius = draw(0, np.pi), draw(0.8, 1.0), cells[:, 2, None, None].astype(np.float32)
     u, v = x * np.cos(angle) + y * np.sin(angle), (y * np.cos(angle) - x * np.sin(angle)) / flat
     far = np.sqrt(u * u + v * v) * np.sqrt(flat) + 1e-3
     cosine, sine = u / far, v / far
@@ -148,7 +150,7 @@ def _discs(cells: NDArray, rng: Generator, size: tuple[int, int], pallor: float,
     # From a soft dimple to a flat hole with an edge of its own.
     middle = np.exp(-((far / (draw(0.3, 0.6) * radius)) ** draw(2, 4)))
     ring = np.exp(-(((inside + 2.5) / 1.6) ** 2))
-    body = np.clip(inside / 2 + 0.5, 0, 1) * (1 - pallor * draw(0.2, 1.1) * middle)
+    body = np.clip(inside / 2 + 0.5, 0, 1) * np.maximum(1 - pallor * draw(0.3, 1.0) * middle, 0.08)
     drawn = body * draw(0.8, 1.15) - halo * ring
     field = np.zeros((size[1] + 4 * half, size[0] + 4 * half), np.float32)
     for (column, row), window in zip(corners + half, drawn, strict=True):

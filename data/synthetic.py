@@ -158,7 +158,7 @@ Image k depends on the seed and k alone: a set of 500 begins with the set of 240
     args = parser.parse_args()
     try:
         make(args.out, args.images, args.seed, args.layout, val_fraction=args.val_fraction, zoom=tuple(args.zoom))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"data.synthetic: {error}", file=sys.stderr)
         return 2
     print(f"{args.images} fields are in {args.out}")

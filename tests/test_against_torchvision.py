@@ -1,86 +1,17 @@
 """The whole model against torchvision's Mask R-CNN with the same weights, stage by stage.
 
-The weights are random, but scaled as a trained network's are: residual branches that do not explode, logits that spread.
 `pytest -rP tests/test_against_torchvision.py` prints the largest difference of each kind.
 """
-
-from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-from torchvision.ops import FrozenBatchNorm2d
 
-from maskrcnn import Config, MaskRCNN
+from benchmarks.sides import both, ellipse_targets, smooth_images
+from maskrcnn import MaskRCNN
 from maskrcnn.roi import RoIs
 from maskrcnn.weights import load
-
-
-def scatter_weights(model: nn.Module, num_classes: int) -> None:
-    generator = torch.Generator().manual_seed(1)
-
-    def uniform(tensor, low, high):
-        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
-
-    with torch.no_grad():
-        for name, module in model.named_modules():
-            if isinstance(module, FrozenBatchNorm2d):
-                uniform(module.running_mean, -0.2, 0.2)
-                uniform(module.running_var, 0.5, 2.0)
-                uniform(module.weight, 0.1, 0.4) if name.endswith("bn3") else uniform(module.weight, 0.7, 1.3)
-                uniform(module.bias, -0.1, 0.1)
-        for module, scale in (
-            (model.rpn.head.cls_logits, 20),
-            (model.rpn.head.bbox_pred, 5),
-            (model.roi_heads.box_predictor.cls_score, 40 if num_classes > 10 else 10),
-            (model.roi_heads.box_predictor.bbox_pred, 20),
-        ):
-            module.weight.mul_(scale)
-
-
-def both(num_classes: int, min_size: int, max_size: int) -> tuple[TorchvisionMaskRCNN, MaskRCNN]:
-    """What maskrcnn_resnet50_fpn builds when it loads published weights, without downloading them; and ours."""
-    torch.manual_seed(0)
-    norm = partial(FrozenBatchNorm2d, eps=0.0)
-    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=norm, trainable_layers=3)
-    theirs = TorchvisionMaskRCNN(backbone, num_classes, min_size=min_size, max_size=max_size)
-    scatter_weights(theirs, num_classes)
-    ours = MaskRCNN(Config.torchvision(num_classes, min_size=min_size, max_size=max_size))
-    report = load(ours, theirs.state_dict())
-    assert not report.missing
-    assert not report.unexpected
-    assert not report.skipped
-    return theirs.eval(), ours.eval()
-
-
-def smooth_images(*sizes: tuple[int, int]) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(2)
-    coarse = [torch.rand(1, 3, h // 16, w // 16, generator=generator) for h, w in sizes]
-    return [nn.functional.interpolate(c, size=s, mode="bicubic")[0].clamp(0, 1) for c, s in zip(coarse, sizes)]
-
-
-def ellipse_targets(sizes: list[tuple[int, int]], num_classes: int) -> list[dict[str, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(3)
-    targets = []
-    for height, width in sizes:
-        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        masks, boxes = [], []
-        for _ in range(4):
-            cx, cy, rx, ry = (
-                torch.rand(4, generator=generator) * torch.tensor([0.6 * width, 0.6 * height, 40, 40])
-            ).tolist()
-            cx, cy, rx, ry = cx + 0.2 * width, cy + 0.2 * height, rx + 12, ry + 12
-            mask = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1
-            rows, columns = torch.where(mask.any(1))[0], torch.where(mask.any(0))[0]
-            masks.append(mask)
-            boxes.append([columns[0].item(), rows[0].item(), columns[-1].item() + 1, rows[-1].item() + 1])
-        labels = torch.randint(1, num_classes, (4,), generator=generator)
-        targets.append(
-            {"boxes": torch.tensor(boxes).float(), "labels": labels, "masks": torch.stack(masks).to(torch.uint8)}
-        )
-    return targets
 
 
 def record(model: nn.Module, **modules: nn.Module) -> dict[str, object]:

@@ -24,10 +24,11 @@ def run(script: str, *arguments: object, cwd: Path = ROOT) -> subprocess.Complet
 
 
 def draw_field(folder: Path, split: str, name: str, label: str, x: int) -> None:
-    """A dark disc on a light field of 160 x 128, and its mask."""
+    """A dark disc on a light field of 160 x 128 with spots that are nowhere else, and its mask."""
     rows, columns = np.mgrid[:128, :160]
     cell = (rows - 64) ** 2 + (columns - x) ** 2 < 24**2
-    image = np.where(cell[..., None], (110, 60, 150), (235, 215, 225)).astype(np.uint8)
+    spots = np.random.default_rng(sum(name.encode())).integers(-20, 20, (16, 20, 1)).repeat(8, 0).repeat(8, 1)
+    image = np.where(cell[..., None], (110, 60, 150), np.add((235, 215, 225), spots)).astype(np.uint8)
     for kind, pixels in (("image", image), ("mask", cell.astype(np.uint8) * 200)):
         path = folder / split / kind / label / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

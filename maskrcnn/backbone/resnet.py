@@ -7,7 +7,7 @@ Glossary: the stages res2 to res5 are conv2_x to conv5_x of the paper; their out
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskrcnn.backbone.norm import Norm
+from maskrcnn.backbone.norm import Norm, conv_norm
 
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 STAGE_CHANNELS = (256, 512, 1024, 2048)
@@ -27,16 +27,17 @@ class Bottleneck(nn.Module):
         self.norm2 = norm(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.norm3 = norm(out_channels)
-        self.shortcut: nn.Module | None = None
+        self.shortcut: nn.Sequential | None = None
         if stride != 1 or in_channels != out_channels:
             projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
             self.shortcut = nn.Sequential(projection, norm(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.shortcut is None else self.shortcut(x)
-        x = F.relu(self.norm1(self.conv1(x)))
-        x = F.relu(self.norm2(self.conv2(x)))
-        return F.relu(self.norm3(self.conv3(x)) + shortcut)
+        shortcut = x if self.shortcut is None else conv_norm(x, *self.shortcut)
+        # In place, since no gradient needs what a norm or convolution returned before the ReLU.
+        x = F.relu(conv_norm(x, self.conv1, self.norm1), inplace=True)
+        x = F.relu(conv_norm(x, self.conv2, self.norm2), inplace=True)
+        return F.relu(conv_norm(x, self.conv3, self.norm3).add_(shortcut), inplace=True)
 
 
 class Stem(nn.Module):
@@ -48,7 +49,9 @@ class Stem(nn.Module):
         self.norm = norm(64)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu(self.norm(self.conv(x))), kernel_size=3, stride=2, padding=1)
+        return F.max_pool2d(
+            F.relu(conv_norm(x, self.conv, self.norm), inplace=True), kernel_size=3, stride=2, padding=1
+        )
 
 
 class ResNet(nn.Module):

@@ -67,8 +67,8 @@ def pyramid_roi_align(
     if min(h, w) < 1:
         raise ValueError(f"output_size must be 1 or more, got {output_size}")
     channels, dtype = features[0].shape[1], features[0].dtype
-    exact = torch.promote_types(dtype, torch.float32)  # features of half precision are added up in float32
-    tables = [level.permute(0, 2, 3, 1).flatten(0, 2).to(exact) for level in features]  # [B * H_l * W_l, C] each
+    exact = torch.promote_types(dtype, torch.float32)  # positions need more than half precision
+    tables = [level.permute(0, 2, 3, 1).flatten(0, 2) for level in features]  # [B * H_l * W_l, C] each
     table = torch.cat(tables) if len(tables) > 1 else tables[0]  # [P, C]
 
     # On the grid of its level a box has the coordinates in which a whole number is the centre of a pixel.
@@ -83,8 +83,8 @@ def pyramid_roi_align(
     columns = _taps(corners[:, 0], length[:, 0], width, w, samples)
     rows = rows._replace(pixel=rows.pixel * width[:, None, None] + first[:, None, None])  # where the row starts
     weights = _ragged_outer(rows, columns) if samples is None else _outer(rows, columns)
-    output = _SparseProduct.apply(table, *weights)  # [R * h * w, C]
-    return output.view(len(boxes), h, w, channels).permute(0, 3, 1, 2).to(dtype)
+    output = _SparseProduct.apply(table, weights.pixel, weights.weight.to(dtype), weights.start)  # [R * h * w, C]
+    return output.view(len(boxes), h, w, channels).permute(0, 3, 1, 2)
 
 
 class _Taps(NamedTuple):
@@ -179,7 +179,8 @@ def _ragged_outer(rows: _Taps, columns: _Taps) -> _SparseWeights:
 class _SparseProduct(torch.autograd.Function):
     """weights [M, P] @ table [P, C] for sparse weights; its gradient is the product with the transposed weights.
 
-    embedding_bag adds up multiples of rows of a table without storing the multiples. To transpose the weights is to
+    embedding_bag adds up multiples of rows of a table without storing the multiples, in float32 for a table in half
+    precision. To transpose the weights is to
     sort the taps by pixel, so the backward is one more embedding_bag, in which no two sums meet in one place.
     """
 

@@ -5,6 +5,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from maskrcnn.backbone import FPN, ResNet, ResNetFPN, norm_layer
+from maskrcnn.backbone.norm import GroupNorm
 
 CHANNELS = (4, 8, 16, 32)
 
@@ -48,7 +49,7 @@ def test_a_norm_takes_the_place_of_the_bias():
     assert [type(m) for m in plain.lateral[0]] == [nn.Conv2d]
     assert plain.lateral[0][0].bias is not None
     for block in (*normed.lateral, *normed.output):
-        assert [type(m) for m in block] == [nn.Conv2d, nn.GroupNorm]
+        assert [type(m) for m in block] == [nn.Conv2d, GroupNorm]
         assert block[0].bias is None
     # GroupNorm comes last, so each group of each image has mean 0 and variance 1.
     groups = normed(stages(32, 32))[0].unflatten(1, (32, 2)).flatten(2)

@@ -4,6 +4,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d as TorchvisionFrozenBatchNorm2d
 
 from maskrcnn.backbone import FrozenBatchNorm2d, norm_layer
+from maskrcnn.backbone.norm import GroupNorm, conv_norm
 
 
 def statistics(channels, seed=0):
@@ -34,6 +35,18 @@ def test_frozen_batchnorm_by_hand():
     assert norm(torch.full((1, 1, 1, 1), 8.0)).item() == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize("kind", ["frozen_batchnorm", "batchnorm", "groupnorm"])
+def test_conv_norm_is_the_norm_of_the_convolution_and_learns_as_it_does(kind):
+    conv, norm = nn.Conv2d(5, 6, 3, stride=2, padding=1, bias=False), norm_layer(kind, eps=0.1, groups=3)(6)
+    norm.load_state_dict(statistics(6), strict=False)
+    x = torch.randn(2, 5, 9, 8, requires_grad=True)
+    expected, actual = norm(conv(x)), conv_norm(x, conv, norm)
+    torch.testing.assert_close(actual, expected)
+    weights = torch.randn_like(expected)
+    for ours, theirs in zip(*(torch.autograd.grad((y * weights).sum(), (x, conv.weight)) for y in (actual, expected))):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_frozen_batchnorm_never_learns_and_never_counts():
     norm = FrozenBatchNorm2d(6).train()
     norm.load_state_dict(statistics(6))
@@ -48,7 +61,7 @@ def test_frozen_batchnorm_keeps_the_precision_of_its_input():
 
 @pytest.mark.parametrize(
     ("kind", "module"),
-    [("frozen_batchnorm", FrozenBatchNorm2d), ("batchnorm", nn.BatchNorm2d), ("groupnorm", nn.GroupNorm)],
+    [("frozen_batchnorm", FrozenBatchNorm2d), ("batchnorm", nn.BatchNorm2d), ("groupnorm", GroupNorm)],
 )
 def test_norm_layer_makes_the_kind_with_its_eps(kind, module):
     norm = norm_layer(kind, eps=0.25)(64)
@@ -60,6 +73,34 @@ def test_groupnorm_has_32_groups_or_as_many_as_there_are_channels():
     assert norm_layer("groupnorm")(64).num_groups == 32
     assert norm_layer("groupnorm")(16).num_groups == 16
     assert norm_layer("groupnorm", groups=8)(64).num_groups == 8
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("channels", "groups"), [(6, 3), (8, 1), (4, 4), (64, 2)])
+def test_groupnorm_and_its_gradients_agree_with_torch(channels, groups, layout):
+    torch.manual_seed(0)
+    ours, theirs = GroupNorm(groups, channels, eps=0.1).double(), nn.GroupNorm(groups, channels, eps=0.1).double()
+    for norm in (ours, theirs):
+        norm.load_state_dict({name: statistics(channels)[name] for name in ("weight", "bias")})
+    x = (3 * torch.randn(2, channels, 5, 4, dtype=torch.float64) + 2).to(memory_format=layout).requires_grad_()
+    grad = torch.randn_like(x)
+    torch.testing.assert_close(ours(x), theirs(x))
+    gradients = (torch.autograd.grad(norm(x), (x, norm.weight, norm.bias), grad) for norm in (ours, theirs))
+    for actual, expected in zip(*gradients):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)  # sums are those of float32
+
+
+def test_groupnorm_in_half_precision_is_as_near_as_rounding_allows():
+    torch.manual_seed(0)
+    norm = GroupNorm(4, 8)
+    x, grad = torch.randn(2, 8, 9, 9), torch.randn(2, 8, 9, 9)
+    x, grad = x.bfloat16(), grad.bfloat16()
+    low, high = x.clone().requires_grad_(), x.float().requires_grad_()
+    actual = torch.autograd.grad(norm(low), (low, norm.weight, norm.bias), grad)
+    expected = torch.autograd.grad(norm(high), (high, norm.weight, norm.bias), grad.float())
+    assert [g.dtype for g in actual] == [torch.bfloat16, torch.float32, torch.float32]
+    for a, e in zip(actual, expected):
+        assert (a - e).norm() <= 0.006 * e.norm()
 
 
 def test_groupnorm_in_training_does_not_look_across_the_batch():

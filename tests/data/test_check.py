@@ -65,6 +65,14 @@ def test_a_missing_folder_is_named(module, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(("module", "option"), [("data.lisc", "--sheet"), ("data.augment", "--out")])
+def test_a_picture_that_cannot_be_written_is_named(module, option, lisc, tmp_path):
+    result = run(module, lisc, option, "nowhere/page.png", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "nowhere/page.png" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_the_control_and_the_page_of_augmentations_run_from_the_command_line(lisc, tmp_path):
     assert "background alone names the class of" in run("data.leakage", lisc, cwd=tmp_path).stdout
     result = run("data.augment", lisc, "--image", 3, cwd=tmp_path)

@@ -186,6 +186,17 @@ def test_a_field_with_an_empty_mask_is_left_out_and_listed(tmp_path):
     assert str(empty.mask) in error_of(empty)  # if all are empty something is wrong
 
 
+def test_a_mask_that_says_another_class_than_its_folder_is_noted(tmp_path):
+    eosinophil = rectangles((10, 10, 60, 60, 75), (20, 20, 40, 40, 100))
+    other_data = rectangles((10, 10, 60, 60, 150), (20, 20, 40, 40, 250))  # not LISC's codes: they say nothing
+    cases = ((eosinophil, "monocyte"), (eosinophil, "eosinophil"), (other_data, "monocyte"), (eosinophil, None))
+    dataset = read(*(field(tmp_path, mask, label) for mask, label in cases))
+    notes = [sample.contradiction for sample in dataset.samples]
+    assert "eosinophil" in notes[0]
+    assert notes[1:] == ["", "", ""]
+    assert dataset.samples[0].labels.tolist() == [4]  # the folder is believed
+
+
 def test_pieces_too_small_to_be_a_cell_are_counted(tmp_path):
     mask = rectangles((10, 10, 60, 60, 9), (70, 10, 71, 12, 9), (80, 10, 82, 11, 9))
     assert read(field(tmp_path, mask)).samples[0].fragments == 2

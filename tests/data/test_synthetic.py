@@ -313,5 +313,13 @@ def test_the_command_line(tmp_path):
     assert "Traceback" not in again.stderr
 
 
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    result = run(tmp_path / "file" / "set", "--images", 1)
+    assert result.returncode == 2
+    assert str(tmp_path / "file") in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_help_teaches_by_example():
     assert "python -m data.synthetic lisc --images 250 --seed 1" in run("--help").stdout

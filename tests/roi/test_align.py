@@ -135,12 +135,18 @@ def test_boxes_get_no_gradient():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_rounded_once(dtype):
-    feature = maps().to(dtype).requires_grad_()
-    output = roi_align(feature, some_boxes(), 3, 0.25, 2)
-    assert torch.equal(output, roi_align(feature.float(), some_boxes(), 3, 0.25, 2).to(dtype))
+def test_half_precision_rounds_weights_and_results_but_no_sum(dtype):
+    """A sum of 16 taps that was rounded at each step would be off by several roundings, not by two."""
+    feature = (maps().abs() + 1).to(dtype).requires_grad_()
+    exact = feature.detach().float().requires_grad_()
+    output, expected = (roi_align(f, some_boxes(), 3, 0.25, 2) for f in (feature, exact))
+    rounding = torch.finfo(dtype).eps / 2
+    assert output.dtype == dtype
+    assert ((output - expected).abs() <= 2.1 * rounding * expected).all()
     output.sum().backward()
+    expected.sum().backward()
     assert feature.grad.dtype == dtype
+    assert ((feature.grad - exact.grad).abs() <= 2.1 * rounding * exact.grad).all()
 
 
 def test_boxes_that_are_not_numbers_give_zero():

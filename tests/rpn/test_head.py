@@ -65,3 +65,30 @@ def test_the_output_is_float32_under_autocast(maps):
     with torch.autocast("cpu", torch.bfloat16):
         prediction = RPNHead(16, 3)(maps)
     assert prediction.objectness.dtype == prediction.deltas.dtype == torch.float32
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_of_few_cells_and_of_many_is_that_of_the_convolution(share, layout):
+    generator = torch.Generator().manual_seed(0)
+    head = RPNHead(6, 3).double()
+    x = torch.randn(2, 6, 11, 7, dtype=torch.float64, generator=generator).to(memory_format=layout).requires_grad_()
+    few = torch.rand(2, 1, 11, 7, generator=generator) < share
+    few[1, 0, 10, 6] = share > 0  # in the corner, where the convolution reads padding
+    weights = torch.randn(2, 6, 11, 7, dtype=torch.float64, generator=generator) * few
+    inputs = (x, head.conv.weight, head.conv.bias)
+    expected = torch.autograd.grad((head.conv(x) * weights).sum(), inputs)
+    actual = torch.autograd.grad((head._conv_with_sparse_gradient(x) * weights).sum(), inputs)
+    for ours, theirs in zip(actual, expected):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_get_float32_gradients_under_autocast(maps, dtype):
+    head = RPNHead(16, 3)
+    maps = [level.to(dtype, copy=True).requires_grad_() for level in maps]
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = head(maps)
+        (prediction.objectness[:, ::9].sum() + prediction.deltas[:, ::9].sum()).backward()
+    assert {p.grad.dtype for p in (head.conv.weight, head.conv.bias, head.objectness.weight)} == {torch.float32}
+    assert all(level.grad.dtype == dtype for level in maps)

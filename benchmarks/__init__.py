@@ -1,0 +1,1 @@
+"""Ours beside torchvision: python -m benchmarks, or make bench."""

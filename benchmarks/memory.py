@@ -1,0 +1,52 @@
+"""Peak memory of a training step, each side in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.sides import both
+from benchmarks.steps import CLASSES, inputs, training_step
+
+ROOT = Path(__file__).parents[1]
+
+
+def peak(side: str, height: int, width: int, batch: int, rois: int, objects: int) -> int:
+    """Bytes that two training steps add to the process that holds the model; on a GPU, what is allocated there at most."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    theirs, ours = both(CLASSES, min(height, width), max(height, width), rois)
+    model = (theirs if side == "theirs" else ours).to(device)
+    del theirs, ours
+    step = training_step(
+        model, *inputs(height, width, batch, device, objects), "auto" if "auto" in side else "float32", side != "theirs"
+    )
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # what was held at most is counted from here on
+    before = resident("VmRSS")
+    for _ in range(2):
+        step()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resident("VmHWM") - before
+
+
+def resident(line: str) -> int:
+    """Bytes of memory that this process holds now (VmRSS), or held at most (VmHWM). Linux only: elsewhere OSError.
+
+    getrusage would not do: its maximum is handed down from the process that started this one.
+    """
+    status = dict(entry.split(":", 1) for entry in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    return int(status[line].split()[0]) * 1024
+
+
+def in_a_process(side: str, height: int, width: int, batch: int = 2, rois: int = 512, objects: int = 4) -> int:
+    """`peak`, of a new process: the high-water mark of a process never falls."""
+    arguments = json.dumps([side, height, width, batch, rois, objects])
+    command = [sys.executable, "-m", "benchmarks.memory", arguments]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout.split()[-1])
+
+
+if __name__ == "__main__":
+    print(peak(*json.loads(sys.argv[1])))

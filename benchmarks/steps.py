@@ -1,0 +1,114 @@
+"""Training steps and inference of the whole model, against torchvision's Mask R-CNN with the same weights."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.sides import both, ellipse_targets, smooth_images
+from benchmarks.timing import Comparison, interleaved, stopwatch
+from maskrcnn.precision import autocast
+
+CLASSES = 6  # five kinds of cells and background
+TUTORIAL_STEPS = 4500  # 75 epochs of 60 steps, in 27 hours on a CPU
+
+
+def inputs(
+    height: int, width: int, batch: int, device: torch.device, objects: int = 4
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    sizes = [(height, width)] * batch
+    images = [image.to(device) for image in smooth_images(*sizes)]
+    targets = [
+        {k: v.to(device) for k, v in target.items()} for target in ellipse_targets(sizes, CLASSES, count=objects)
+    ]
+    return images, targets
+
+
+def training_step(
+    model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]], precision: str, fused: bool
+) -> Callable[[], None]:
+    """Losses, gradients and the optimizer. The learning rate is 0, so that every run does the same work."""
+    model.train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0, momentum=0.9, fused=fused)
+
+    def run() -> None:
+        with autocast(images[0].device, precision):
+            losses = model(images, targets)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+
+    return run
+
+
+def inference(model: nn.Module, images: list[Tensor], precision: str) -> Callable[[], None]:
+    model.eval()
+
+    def run() -> None:
+        with torch.inference_mode(), autocast(images[0].device, precision):
+            model(images)
+
+    return run
+
+
+def measure_training(device: torch.device) -> list[Comparison]:
+    """At 720 x 576, batch 2, 512 RoIs; and the job of the 2019 tutorial."""
+    rows = []
+    for name, size, batch, rois, goals in (
+        ("training step, 720 x 576, batch 2", (576, 720), 2, 512, (1.5, 3.0)),
+        ("the tutorial's step, 768 x 768, batch 1", (768, 768), 1, 200, (None, 3.0)),
+    ):
+        theirs, ours = both(CLASSES, min(size), max(size), rois)
+        data = inputs(*size, batch, device)
+        theirs, ours = theirs.to(device), ours.to(device)
+        steps = {
+            "theirs": training_step(theirs, *data, "float32", fused=False),
+            "ours": training_step(ours, *data, "float32", fused=True),
+            "ours, auto": training_step(ours, *data, "auto", fused=True),
+        }
+        times = interleaved(steps, seconds=40)
+        rows.append(Comparison(f"{name}, float32", times["ours"], times["theirs"], goals[0]))
+        rows.append(Comparison(f"{name}, default precision", times["ours, auto"], times["theirs"], goals[1]))
+    return rows
+
+
+def measure_inference(device: torch.device) -> list[Comparison]:
+    theirs, ours = both(CLASSES, 576, 720)
+    images, _ = inputs(576, 720, 1, device)
+    theirs, ours = theirs.to(device), ours.to(device)
+    runs = {
+        "theirs": inference(theirs, images, "float32"),
+        "ours": inference(ours, images, "float32"),
+        "ours, auto": inference(ours, images, "auto"),
+    }
+    times = interleaved(runs, seconds=20)
+    return [
+        Comparison("inference, 720 x 576, float32", times["ours"], times["theirs"], 1.3),
+        Comparison("inference, 720 x 576, default precision", times["ours, auto"], times["theirs"], 2.5),
+    ]
+
+
+def share_of_peak(device: torch.device) -> dict[str, float]:
+    """FLOPs a second in the training step over those of the best matrix product here, at both precisions."""
+    shares = {}
+    _, ours = both(CLASSES, 576, 720)
+    data = inputs(576, 720, 2, device)
+    for precision, dtype in (("float32", torch.float32), ("auto", torch.bfloat16)):
+        step = training_step(ours.to(device), *data, precision, fused=True)
+        step()
+        with FlopCounterMode(display=False) as counter:
+            step()
+        seconds = sorted(stopwatch(step) for _ in range(5))[2]
+        shares[precision] = counter.get_total_flops() / seconds / best_product(dtype, device)
+    return shares
+
+
+def best_product(dtype: torch.dtype, device: torch.device) -> float:
+    """FLOPs a second of the fastest of a few square matrix products."""
+    rates = []
+    for side in (1024, 2048, 4096):
+        a, b = torch.randn(2, side, side, device=device).to(dtype).unbind(0)
+        rates += [2 * side**3 / stopwatch(partial(torch.mm, a, b)) for _ in range(5)]
+    return max(rates)
