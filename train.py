@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import json
 import math
 import sys
 import time
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from data import check, synthetic
@@ -19,14 +17,14 @@ from data.dataset import PARTS, SmearDataset
 from data.lisc import CLASSES, DataError
 from data.loading import Loader
 from data.splits import Splits, open_splits
-from maskrcnn import Config, MaskRCNN
-from maskrcnn.averaging import moving_average
+from maskrcnn import Config, MaskRCNN, run_folder
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
-from maskrcnn.evaluation.validate import MEASURES, validate
+from maskrcnn.evaluation.validate import validate
+from maskrcnn.learner import Learner
 from maskrcnn.precision import PRECISIONS, autocast, best_device
 from maskrcnn.schedule import Schedule
-from maskrcnn.visualize import curves, examples
+from maskrcnn.visualize import examples
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint
 
 SYNTHETIC = Path("data/synthetic-smears")
@@ -123,64 +121,34 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
     return model
 
 
-def train_epoch(
-    model: MaskRCNN, averaged: AveragedModel | None, optimizer: torch.optim.Optimizer, loader: Loader,
-    args: argparse.Namespace, run: Schedule,
-) -> dict[str, float]:
+def train_epoch(learner: Learner, loader: Loader, precision: str) -> dict[str, float]:
     """Returns the mean of each loss. Raises FloatingPointError if the loss is no longer a number."""
-    model.train()
+    model, optimizer, schedule = learner.model.train(), learner.optimizer, learner.schedule
     sums: dict[str, float] = {}
     bar = tqdm(loader, leave=False)
     for count, (images, targets) in enumerate(bar, start=1):
         for group in optimizer.param_groups:
-            group["lr"] = run.rate
-        with autocast(loader.device, args.precision):
+            group["lr"] = schedule.rate
+        with autocast(loader.device, precision):
             losses = model(images, targets)
         total = torch.stack(list(losses.values())).sum()
         if not math.isfinite(total.item()):
-            raise FloatingPointError(f"the loss is {total.item()} at step {run.step}; try a lower --rate")
+            raise FloatingPointError(f"the loss is {total.item()} at step {schedule.step}; try a lower --rate")
         optimizer.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=5.0)
         optimizer.step()
-        run.step += 1
-        if averaged:
-            averaged.update_parameters(model)
+        schedule.step += 1
+        if learner.averaged:
+            learner.averaged.update_parameters(model)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.item()
-        bar.set_postfix_str(f"loss {sum(sums.values()) / count:.3f}, rate {optimizer.param_groups[0]['lr']:.1e}, "
-                            f"{tqdm.format_interval(run.seconds_left)} left")  # fmt: skip
-        if run.fraction >= 1:
+        bar.set_postfix_str(f"loss {sum(sums.values()) / count:.3f}, rate {schedule.rate:.1e}, "
+                            f"{tqdm.format_interval(schedule.seconds_left)} left")  # fmt: skip
+        if schedule.fraction >= 1:
             break
     bar.close()
     return {name: value / count for name, value in sums.items()}
-
-
-def log_epoch(folder: Path, history: list[dict[str, Any]]) -> None:
-    """Append the last line of history to log.jsonl, redraw the curves, and say the figures that matter."""
-    line = history[-1]
-    with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
-    curves(history).savefig(folder / "curves.png", dpi=100)
-    train_loss, val_loss = sum(line["train"].values()), sum(line["val"].values())
-    measured = [f"{title} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}" for kind, title in MEASURES.items()]
-    measured.append(f"waited for images {line['waiting']:.1%}")
-    print(f"epoch {line['epoch']:3d}  {line['minutes']:5.1f} min  loss {train_loss:.3f} (validation {val_loss:.3f})  "
-          + "  ".join(measured), flush=True)  # at once, into a pipe too  # fmt: skip
-
-
-def run_folder(args: argparse.Namespace) -> Path:
-    """--out, or the first of runs/NAME, runs/NAME-2, ... that does not exist. Raises ValueError before overwriting."""
-    if args.out:
-        if (args.out / "log.jsonl").exists():
-            raise ValueError(f"{args.out} holds a run already; choose another --out, or go on with --resume {args.out}")
-        return args.out
-    name, number = Path("runs") / Path(args.data).resolve().name, 1
-    folder = name
-    while folder.exists():
-        number += 1
-        folder = name.with_name(f"{name.name}-{number}")
-    return folder
 
 
 def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
@@ -191,7 +159,7 @@ def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
         vars(args).update(saved["arguments"], out=args.resume)
     else:
         model = open_model(args)
-        args.out = run_folder(args)
+        args.out = run_folder.choose(args.out, args.data)
         saved["arguments"] = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
     return model.to(best_device()), saved
 
@@ -203,12 +171,12 @@ def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset
     return Loader(dataset, args.batch, best_device(), augmentation, sizes, balance=args.balance)
 
 
-def validate_epoch(model: MaskRCNN, val_set: SmearDataset, args: argparse.Namespace, run: Schedule) -> dict[str, Any]:
-    """Losses and average precision on the validation images, with a bar; run learns how long it takes."""
+def validate_epoch(learner: Learner, val_set: SmearDataset, precision: str) -> dict[str, Any]:
+    """Losses and average precision on the validation images, with a bar; the schedule learns how long it takes."""
     begun = time.monotonic()
     bar = tqdm((val_set[i] for i in range(len(val_set))), "validating", len(val_set), leave=False)
-    measured = validate(model, bar, args.precision)
-    run.validation_seconds = time.monotonic() - begun
+    measured = validate(learner.best_guess, bar, precision)
+    learner.schedule.validation_seconds = time.monotonic() - begun
     return measured
 
 
@@ -218,54 +186,38 @@ def train(args: argparse.Namespace) -> int:
     model, saved = start(args)
     splits = open_data(args)
     loader = open_loader(args, model, splits.train)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=args.rate, weight_decay=0.05, fused=True)
-    averaged = moving_average(model, args.average) if args.average else None
-    kept = averaged.module if averaged else model
-    write_config(args.out, saved["arguments"], model)
-    print(check.write(splits, args.out))
-    run = Schedule(args.epochs * len(loader), args.minutes, args.rate, args.decay)
+    schedule = Schedule(args.epochs * len(loader), args.minutes, args.rate, args.decay)
+    learner = Learner.of(model, schedule, args.average)
     if args.resume:
-        optimizer.load_state_dict(saved["optimizer"])
-        if averaged:
-            averaged.load_state_dict(saved["averaged"])
-        run.step, run.earlier_seconds = saved["step"], saved["seconds"]
+        learner.resume(saved)
     history: list[dict[str, Any]] = saved.get("history", [])
+    run_folder.write_config(args.out, saved["arguments"], model)
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"training {millions:.1f} million parameters on {best_device()}; the run is in {args.out}")
+    print(check.write(splits, args.out))
 
     def save_last() -> None:
-        state = {"optimizer": optimizer.state_dict(), "step": run.step, "seconds": run.seconds}
-        if averaged:
-            state["averaged"] = averaged.state_dict()
-        save_checkpoint(args.out / "last.pt", model, arguments=saved["arguments"], history=history, **state)
+        state = {"arguments": saved["arguments"], "history": history, **learner.state()}
+        save_checkpoint(args.out / "last.pt", model, **state)
 
     try:
-        while run.fraction < 1:
-            begun, loader.waited = run.seconds, 0.0
-            losses = train_epoch(model, averaged, optimizer, loader, args, run)
-            line: dict[str, Any] = {"epoch": len(history) + 1, "step": run.step, "train": losses,
-                    "waiting": loader.waited / (run.seconds - begun)}  # fmt: skip
-            line |= validate_epoch(kept, splits.val, args, run)
+        while schedule.fraction < 1:
+            begun, loader.waited = schedule.seconds, 0.0
+            line: dict[str, Any] = {"epoch": len(history) + 1, "train": train_epoch(learner, loader, args.precision)}
+            line |= {"step": schedule.step, "waiting": loader.waited / (schedule.seconds - begun)}
+            line |= validate_epoch(learner, splits.val, args.precision)
             is_best = all(line["mask"]["ap"] > earlier["mask"]["ap"] for earlier in history)
-            history.append({**line, "minutes": run.seconds / 60})
-            log_epoch(args.out, history)
+            history.append({**line, "minutes": schedule.seconds / 60})
+            print(run_folder.log_epoch(args.out, history), flush=True)  # at once, into a pipe too
             save_last()
             if is_best:
-                save_checkpoint(args.out / "best.pt", kept, history=history)
+                save_checkpoint(args.out / "best.pt", learner.best_guess, history=history)
     except KeyboardInterrupt:
         save_last()
         print(f"\nstopped; go on with: python train.py --resume {args.out}")
         return 130
     finish(args, splits, history)
     return 0
-
-
-def write_config(folder: Path, arguments: dict[str, Any], model: MaskRCNN) -> None:
-    """Make the run folder, and in it config.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    description = json.dumps({"arguments": arguments, "model": model.config.to_dict()}, indent=2)
-    (folder / "config.json").write_text(description + "\n", encoding="utf-8")
-    parameters = sum(p.numel() for p in model.parameters()) / 1e6
-    print(f"training {parameters:.1f} million parameters on {best_device()}; the run is in {folder}")
 
 
 def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any]]) -> None:

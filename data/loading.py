@@ -15,10 +15,12 @@ from data.dataset import SmearDataset
 
 
 class Batches(Dataset[list[Sample]]):
-    """Augmented batches: the list of indices asks for one."""
+    """Augmented batches: the list of indices asks for one. weights [len(dataset)]: how often cells of each are copied."""
 
-    def __init__(self, dataset: SmearDataset, augmentation: Augmentation | None, sizes: Sequence[Size]) -> None:
-        self.dataset, self.augmentation, self.sizes = dataset, augmentation, sizes
+    def __init__(
+        self, dataset: SmearDataset, augmentation: Augmentation | None, sizes: Sequence[Size], weights: Tensor
+    ) -> None:
+        self.dataset, self.augmentation, self.sizes, self.weights = dataset, augmentation, sizes, weights
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -31,7 +33,7 @@ class Batches(Dataset[list[Sample]]):
             return self.dataset[index]
         donor = None
         if torch.rand(1) < self.augmentation.copies:
-            donor = self.dataset[int(torch.randint(len(self.dataset), (1,)))]
+            donor = self.dataset[int(torch.multinomial(self.weights, 1))]
         return self.augmentation(self.dataset[index], self.sizes[index], donor)
 
 
@@ -55,14 +57,15 @@ class Loader:
         """augmentation: what is changed beside flips and turns, if anything; with it, sizes (height, width): what each field
         is brought to, the model's own, so that nothing is computed larger than needed.
         workers: processes that make the batches; None: as many as suit the device; 0: none but this one.
-        balance: above 0, images are drawn with replacement, those of rare classes more often: an image counts by its rarest
-        class, a class of n images as n ** -balance each. At 1 every class is shown as often.
+        balance: above 0, images, and the cells that are copied from them, are drawn with replacement, those of rare classes
+        more often: an image counts by its rarest class, a class of n images as n ** -balance each. At 1 every class is
+        shown as often.
         """
-        self.batches = Batches(dataset, augmentation, sizes)
-        self.size, self.device = size, device
+        self.weights = rarity([field.labels for field in dataset.samples], balance)  # all 1 for a balance of 0
+        self.batches = Batches(dataset, augmentation, sizes, self.weights)
+        self.size, self.device, self.balance = size, device, balance
         self.workers = suitable_workers(device) if workers is None else workers
         self.waited = 0.0
-        self.weights = rarity([field.labels for field in dataset.samples], balance) if balance > 0 else None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -70,7 +73,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
         count = len(self.batches)
-        drawn = torch.randperm(count) if self.weights is None else torch.multinomial(self.weights, count, replacement=True)
+        drawn = torch.multinomial(self.weights, count, replacement=self.balance > 0)
         order = [part.tolist() for part in drawn.split(self.size)]
         pinned = self.device.type == "cuda"
         begun = time.perf_counter()

@@ -14,6 +14,7 @@ class Numbered:
 
     def __init__(self, count: int, seconds: float = 0.0) -> None:
         self.count, self.seconds = count, seconds
+        self.samples = [SimpleNamespace(labels=torch.tensor([1]))] * count
 
     def __len__(self) -> int:
         return self.count
