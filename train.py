@@ -198,7 +198,7 @@ def train(args: argparse.Namespace) -> int:
 
     def save_last() -> None:
         state = {"arguments": saved["arguments"], "history": history, **learner.state()}
-        save_checkpoint(args.out / "last.pt", model, **state)
+        save_checkpoint(args.out / "last.pt", learner.best_guess, **state)
 
     try:
         while schedule.fraction < 1:

@@ -37,15 +37,17 @@ class Learner:
         return model
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs beside the model's weights, for `resume`."""
-        average = {"averaged": self.averaged.state_dict()} if self.averaged else {}
-        return {
-            "optimizer": self.optimizer.state_dict(), "step": self.schedule.step, "seconds": self.schedule.seconds, **average
-        }  # fmt: skip
+        """What a checkpoint of `best_guess` needs beside its weights, to go on from with `resume`."""
+        schedule = self.schedule
+        state = {"optimizer": self.optimizer.state_dict(), "step": schedule.step, "seconds": schedule.seconds}
+        if self.averaged:
+            state |= {"weights": self.model.state_dict(), "averages": int(self.averaged.n_averaged)}
+        return state
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`; the model has its weights already."""
+        """Go on from a `state`. The model has the weights of the `best_guess` of then."""
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.averaged:
-            self.averaged.load_state_dict(state["averaged"])
         self.schedule.step, self.schedule.earlier_seconds = state["step"], state["seconds"]
+        if self.averaged:
+            self.averaged.n_averaged.fill_(state["averages"])
+            self.model.load_state_dict(state["weights"])
