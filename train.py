@@ -231,8 +231,9 @@ def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any
     notes = (args.out / "data.txt").read_text(encoding="utf-8")
     report = write_report(result, samples, args.out, f"{args.out}: {args.data}", notes)
     print(table(result))
-    print(f"best epoch: {saved['history'][-1]['epoch']} of {len(history)}, {history[-1]['minutes']:.1f} minutes in all")
-    mask = result.ap["mask"]
+    mask, last = result.ap["mask"], history[-1]
+    print(f"best epoch: {saved['history'][-1]['epoch']} of {len(history)}, {last['minutes']:.1f} minutes in all; the last one, "
+          f"picked by nothing, had a mask AP of {last['mask']['ap']:.3f}")  # fmt: skip
     print(f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(samples)} validation images; the report: {report}")
     print(f"predictions beside ground truth: {picture}")
 
