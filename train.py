@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import itertools
 import math
 import sys
 import time
@@ -37,8 +38,8 @@ The run folder then holds
   data.txt           what the data are, what was left out, whether the background alone gives the class away
   contact-sheet.png  images with every cell's outline
   config.json        every hyper-parameter of the model and the arguments of this run
-  log.jsonl          a line an epoch: losses, box and mask AP on the validation images, share of the time spent waiting
-                     for images
+  log.jsonl          a line a validation, which comes after every epoch, or every few if it takes long: losses, box and
+                     mask AP on the validation images, share of the time spent waiting for images
   curves.png         the same as curves
   predictions.png    ground truth beside prediction, for some validation images
   report.html        how good the best checkpoint is, for which class, how sure that is, where it fails; evaluation.txt,
@@ -121,12 +122,12 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
     return model
 
 
-def train_epoch(learner: Learner, loader: Loader, precision: str) -> dict[str, float]:
+def train_epochs(learner: Learner, loader: Loader, precision: str, count: int) -> dict[str, float]:
     """Returns the mean of each loss. Raises FloatingPointError if the loss is no longer a number."""
     model, optimizer, schedule = learner.model.train(), learner.optimizer, learner.schedule
     sums: dict[str, float] = {}
-    bar = tqdm(loader, leave=False)
-    for count, (images, targets) in enumerate(bar, start=1):
+    bar = tqdm(itertools.chain.from_iterable(itertools.repeat(loader, count)), total=count * len(loader), leave=False)
+    for steps, (images, targets) in enumerate(bar, start=1):
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate
         with autocast(loader.device, precision):
@@ -143,12 +144,12 @@ def train_epoch(learner: Learner, loader: Loader, precision: str) -> dict[str, f
             learner.averaged.update_parameters(model)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.item()
-        bar.set_postfix_str(f"loss {sum(sums.values()) / count:.3f}, rate {schedule.rate:.1e}, "
+        bar.set_postfix_str(f"loss {sum(sums.values()) / steps:.3f}, rate {schedule.rate:.1e}, "
                             f"{tqdm.format_interval(schedule.seconds_left)} left")  # fmt: skip
         if schedule.fraction >= 1:
             break
     bar.close()
-    return {name: value / count for name, value in sums.items()}
+    return {name: value / steps for name, value in sums.items()}
 
 
 def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
@@ -171,7 +172,7 @@ def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset
     return Loader(dataset, args.batch, best_device(), augmentation, sizes, balance=args.balance)
 
 
-def validate_epoch(learner: Learner, val_set: SmearDataset, precision: str) -> dict[str, Any]:
+def validate_now(learner: Learner, val_set: SmearDataset, precision: str) -> dict[str, Any]:
     """Losses and average precision on the validation images, with a bar; the schedule learns how long it takes."""
     begun = time.monotonic()
     bar = tqdm((val_set[i] for i in range(len(val_set))), "validating", len(val_set), leave=False)
@@ -203,9 +204,11 @@ def train(args: argparse.Namespace) -> int:
     try:
         while schedule.fraction < 1:
             begun, loader.waited = schedule.seconds, 0.0
-            line: dict[str, Any] = {"epoch": len(history) + 1, "train": train_epoch(learner, loader, args.precision)}
+            epochs = schedule.epochs_until_validation(len(loader))
+            line: dict[str, Any] = {"epoch": epochs + (history[-1]["epoch"] if history else 0)}
+            line["train"] = train_epochs(learner, loader, args.precision, epochs)
             line |= {"step": schedule.step, "waiting": loader.waited / (schedule.seconds - begun)}
-            line |= validate_epoch(learner, splits.val, args.precision)
+            line |= validate_now(learner, splits.val, args.precision)
             is_best = all(line["mask"]["ap"] > earlier["mask"]["ap"] for earlier in history)
             history.append({**line, "minutes": schedule.seconds / 60})
             print(run_folder.log_epoch(args.out, history), flush=True)  # at once, into a pipe too
@@ -232,7 +235,7 @@ def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any
     report = write_report(result, samples, args.out, f"{args.out}: {args.data}", notes)
     print(table(result))
     mask, last = result.ap["mask"], history[-1]
-    print(f"best epoch: {saved['history'][-1]['epoch']} of {len(history)}, {last['minutes']:.1f} minutes in all; the last one, "
+    print(f"best epoch: {saved['history'][-1]['epoch']} of {last['epoch']}, {last['minutes']:.1f} minutes in all; the last one, "
           f"picked by nothing, had a mask AP of {last['mask']['ap']:.3f}")  # fmt: skip
     print(f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(samples)} validation images; the report: {report}")
     print(f"predictions beside ground truth: {picture}")

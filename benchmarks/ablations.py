@@ -19,7 +19,7 @@ def last(run: Path) -> dict[str, float]:
     """The validation figures of a run's last epoch: of none that was picked by them."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     figures = {name: lines[-1][kind][key] for name, (kind, key) in MEASURES.items()}
-    return {**figures, "epochs": len(lines)}
+    return {**figures, "epochs": lines[-1]["epoch"]}
 
 
 def row(name: str, runs: list[dict[str, float]]) -> str:

@@ -1,6 +1,6 @@
 """The folder of a training run: where it is, and what is written into it beside checkpoints and pictures.
 
-config.json says how it began, log.jsonl has a line an epoch, curves.png draws them.
+config.json says how it began, log.jsonl has a line for each validation, curves.png draws them.
 """
 
 import json

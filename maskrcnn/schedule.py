@@ -5,6 +5,7 @@ import math
 import time
 
 WARMUP_STEPS = 50
+VALIDATION_SHARE = 0.1  # of the time, at most, that validating on the way should take
 
 
 @dataclasses.dataclass
@@ -47,3 +48,11 @@ class Schedule:
     def seconds_left(self) -> int:
         """If it goes on as fast as it went so far."""
         return max(0, int(self.seconds * (1 / max(self.fraction, 1e-6) - 1)))
+
+    def epochs_until_validation(self, steps: int) -> int:
+        """How many epochs of so many steps to train before the next validation: 1 at first, no more than are left."""
+        if self.step == 0:
+            return 1
+        enough = self.validation_seconds / (VALIDATION_SHARE * self.seconds / self.step * steps)
+        left = self.step * (1 / max(self.fraction, 1e-6) - 1) / steps
+        return max(1, min(math.ceil(enough), math.ceil(left - 1e-6)))
