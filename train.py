@@ -64,12 +64,23 @@ def parse_arguments() -> argparse.Namespace:
     add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
     add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
     add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
-    add("--decay", type=float, default=1.0, help="the last share of the run, over which the rate falls (default: %(default)s)")
+    add(
+        "--decay",
+        type=float,
+        default=1.0,
+        help="the last share of the run, over which the rate falls (default: %(default)s)",
+    )
     add("--average", type=float, default=0.0, metavar="B", help="validate and keep the exponential moving average of the "
         "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
     add("--balance", type=float, default=0.0, help="0: every image once an epoch; 1: every class as often; between them, in "
         "between (default: %(default)s)")  # fmt: skip
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="another value of a field of the model's Config")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another value of a field of the model's Config",
+    )
     add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
     add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
         "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
@@ -235,7 +246,7 @@ def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any
     report = write_report(result, samples, args.out, f"{args.out}: {args.data}", notes)
     print(table(result))
     mask, last = result.ap["mask"], history[-1]
-    print(f"best epoch: {saved['history'][-1]['epoch']} of {last['epoch']}, {last['minutes']:.1f} minutes in all; the last one, "
+    print(f"best epoch: {saved['history'][-1]['epoch']} of {last['epoch']}, {last['minutes']:.1f} minutes in all; the last, "
           f"picked by nothing, had a mask AP of {last['mask']['ap']:.3f}")  # fmt: skip
     print(f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(samples)} validation images; the report: {report}")
     print(f"predictions beside ground truth: {picture}")

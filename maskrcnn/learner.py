@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -33,8 +33,7 @@ class Learner:
     @property
     def best_guess(self) -> MaskRCNN:
         """The model to validate and to keep."""
-        model: MaskRCNN = self.averaged.module if self.averaged else self.model
-        return model
+        return cast(MaskRCNN, self.averaged.module) if self.averaged else self.model
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint of `best_guess` needs beside its weights, to go on from with `resume`."""
