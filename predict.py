@@ -13,6 +13,7 @@ from tqdm import tqdm
 from data.dataset import load_image
 from data.lisc import IMAGE_ENDINGS, DataError
 from maskrcnn import MaskRCNN
+from maskrcnn.heads import named_once
 from maskrcnn.heads.paste import label_map
 from maskrcnn.outputs import Results, splash
 from maskrcnn.precision import PRECISIONS, autocast, best_device
@@ -75,6 +76,7 @@ def detect(model: MaskRCNN, pixels: Tensor, args: argparse.Namespace) -> dict[st
     device = next(model.parameters()).device
     with autocast(device, args.precision):
         found = detect_all_ways(model, pixels.to(device)) if args.turns else model([pixels.to(device)])[0]
+    found = named_once(found)
     return {name: value[found["scores"] >= args.min_score].cpu() for name, value in found.items()}
 
 

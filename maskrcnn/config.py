@@ -116,8 +116,7 @@ class Config:
         """For stained blood smears, from random weights, on a CPU: small images, GroupNorm, nothing frozen.
 
         White cells are 53 to 107 px across at 720 x 576, so 24 to 48 px here: anchors of 16, 32 and 64 px on P2 to P4 fit
-        them, and every RoI is read from P2. Five classes of one kind of thing need no heads as wide as COCO's eighty, and a
-        cell is of one of them only.
+        them, and every RoI is read from P2. Five classes of one kind of thing need no heads as wide as COCO's eighty.
         """
         preset: dict[str, Any] = {
             "min_size": 256,
@@ -135,7 +134,6 @@ class Config:
             "roi_batch": 128,
             "box_head_width": 512,
             "mask_head_width": 128,
-            "class_agnostic_nms": True,
         }
         return cls(class_names=tuple(class_names), **{**preset, **changes})
 

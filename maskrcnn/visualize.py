@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from maskrcnn.evaluation.validate import MEASURES
+from maskrcnn.heads import named_once
 from maskrcnn.model import MaskRCNN
 from maskrcnn.precision import autocast
 
@@ -126,7 +127,7 @@ def examples(
         image, target = dataset[i]
         with autocast(device, precision):
             prediction = model([image.to(device)])[0]
-        shown.append((image, target, {name: value.cpu() for name, value in prediction.items()}))
+        shown.append((image, target, {name: value.cpu() for name, value in named_once(prediction).items()}))
     return comparison(shown, model.config.class_names)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from maskrcnn.evaluation.average_precision import COCO_AREAS, APResult, AveragePrecision
 from maskrcnn.evaluation.cells import CellMeasures, Estimate, Pairs, bootstrap
 from maskrcnn.evaluation.failures import KINDS, Failure, find_failures
+from maskrcnn.heads import named_once
 from maskrcnn.model import MaskRCNN
 from maskrcnn.precision import autocast
 
@@ -88,6 +89,7 @@ def evaluate(
             prediction = {name: value.cpu() for name, value in model([image.to(device)])[0].items()}
         for measure in kinds.values():
             measure.update(prediction, target)
+        prediction = named_once(prediction)
         pairs.append(cells.update(prediction, target))
         failures.append(find_failures(prediction, target, pairs[-1], min_score))
         sure = {name: value[prediction["scores"] >= min_score] for name, value in prediction.items()}

@@ -4,6 +4,7 @@
 Glossary: R RoIs of one image; K classes without background; D detections.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from maskrcnn import boxes as box_algebra
 from maskrcnn.describe import describe
 from maskrcnn.heads.box import BoxPrediction
-from maskrcnn.rpn.nms import batched_nms
+from maskrcnn.rpn.nms import batched_nms, nms
 
 
 class Detections(NamedTuple):
@@ -69,3 +70,14 @@ class Detector:
         groups = torch.zeros_like(label) if self.class_agnostic_nms else label
         keep = batched_nms(boxes, score, groups, self.nms_threshold, self.max_detections)
         return boxes[keep], label[keep], score[keep]
+
+
+def named_once(result: Mapping[str, Tensor], iou_threshold: float = 0.5) -> dict[str, Tensor]:
+    """Without the weaker of two detections of one object, whatever their classes.
+
+    result: what `MaskRCNN` returns for one image, best first. The paper suppresses boxes of the same class only, so that an
+    object may be reported under several names, each with its own score. Average precision takes that as it is; whoever counts
+    cells wants each of them once.
+    """
+    keep = nms(result["boxes"], result["scores"], iou_threshold)
+    return {name: values[keep] for name, values in result.items()}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from maskrcnn.heads import BoxPrediction, Detector
+from maskrcnn.heads import BoxPrediction, Detector, named_once
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 SIZE = (100, 120)
@@ -125,3 +125,16 @@ def test_detections_carry_no_gradient(proposals):
     detections = detector()(learns, proposals, SIZES)
     assert len(detections.boxes[0])
     assert not any(value.requires_grad for field in detections for value in field)
+
+
+def test_an_object_found_under_two_names_is_named_once():
+    result = {
+        "boxes": torch.tensor([[20.0, 20, 40, 40], [21.0, 20, 40, 40], [60.0, 60, 80, 80], [30.0, 20, 50, 40]]),
+        "labels": torch.tensor([2, 1, 1, 1]),
+        "scores": torch.tensor([0.6, 0.3, 0.2, 0.1]),
+        "masks": torch.rand(4, 1, 90, 90),
+    }
+    once = named_once(result)
+    assert once["labels"].tolist() == [2, 1, 1]  # the last overlaps the first by a third
+    assert torch.equal(once["masks"], result["masks"][[0, 2, 3]])
+    assert named_once(result, 0.3)["scores"].tolist() == pytest.approx([0.6, 0.2])
