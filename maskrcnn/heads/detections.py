@@ -76,8 +76,8 @@ def named_once(result: Mapping[str, Tensor], iou_threshold: float = 0.5) -> dict
     """Without the weaker of two detections of one object, whatever their classes.
 
     result: what `MaskRCNN` returns for one image, best first. The paper suppresses boxes of the same class only, so that an
-    object may be reported under several names, each with its own score. Average precision takes that as it is; whoever counts
-    cells wants each of them once.
+    object may be reported under several names, each with its own score. Average precision takes that as it is; whoever
+    counts cells wants each of them once.
     """
     keep = nms(result["boxes"], result["scores"], iou_threshold)
     return {name: values[keep] for name, values in result.items()}
