@@ -1,6 +1,6 @@
 """RoIAlign and NMS alone, against torchvision's C++ operators."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torchvision
@@ -71,14 +71,13 @@ def suppress(boxes: Tensor, name: str, goal: float) -> Comparison:
     return Comparison(name, times["ours"], times["theirs"], goal)
 
 
-def measure(device: torch.device) -> list[Comparison]:
-    layouts = (torch.channels_last, torch.contiguous_format)
-    rows = [align(layout, backward, device) for backward in (True, False) for layout in layouts]
+def measure(device: torch.device) -> Iterator[Comparison]:
+    for backward in (True, False):
+        for layout in (torch.channels_last, torch.contiguous_format):
+            yield align(layout, backward, device)
     for count, goal in ((1000, 1.2), (2000, 1.0), (6000, 1.8), (20000, 3.0)):
         boxes = random_boxes(count, 720, 576, 16, 128, device)
-        rows.append(suppress(boxes, f"nms, {count} boxes spread over the image", goal))
+        yield suppress(boxes, f"nms, {count} boxes spread over the image", goal)
     for count in (1000, 2000, 6000, 20000):
-        rows.append(
-            suppress(clustered_boxes(count, 20, 720, 576, device), f"nms, {count} boxes around 20 objects", 0.9)
-        )
-    return rows
+        boxes = clustered_boxes(count, 20, 720, 576, device)
+        yield suppress(boxes, f"nms, {count} boxes around 20 objects", 0.9)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from benchmarks.memory import in_a_process
 from benchmarks.sides import both
@@ -36,13 +37,13 @@ def step_times(device: torch.device, height: int, width: int, batch: int, rois: 
 def measure(device: torch.device) -> list[dict[str, Any]]:
     """A dict for each point of each axis: axis, x, and for each side seconds and bytes."""
     points = []
-    for axis, changes in AXES.items():
-        for change in changes:
-            setting = {**USUAL, **change}
-            x = setting["height"] * setting["width"] if axis == "image area" else next(iter(change.values()))
-            seconds = step_times(device, **setting)
-            memory = {side: in_a_process(side, **setting) for side in SIDES}
-            points.append({"axis": axis, "x": x, "seconds": seconds, "bytes": memory})
+    places = [(axis, change) for axis, changes in AXES.items() for change in changes]
+    for axis, change in tqdm(places, desc="how they grow", disable=None):
+        setting = {**USUAL, **change}
+        x = setting["height"] * setting["width"] if axis == "image area" else next(iter(change.values()))
+        seconds = step_times(device, **setting)
+        memory = {side: in_a_process(side, **setting) for side in SIDES}
+        points.append({"axis": axis, "x": x, "seconds": seconds, "bytes": memory})
     return points
 
 

@@ -1,6 +1,6 @@
 """Training steps and inference of the whole model, against torchvision's Mask R-CNN with the same weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -53,9 +53,8 @@ def inference(model: nn.Module, images: list[Tensor], precision: str) -> Callabl
     return run
 
 
-def measure_training(device: torch.device) -> list[Comparison]:
+def measure_training(device: torch.device) -> Iterator[Comparison]:
     """At 720 x 576, batch 2, 512 RoIs; and the job of the 2019 tutorial."""
-    rows = []
     for name, size, batch, rois, goals in (
         ("training step, 720 x 576, batch 2", (576, 720), 2, 512, (1.5, 3.0)),
         ("the tutorial's step, 768 x 768, batch 1", (768, 768), 1, 200, (None, 3.0)),
@@ -69,12 +68,11 @@ def measure_training(device: torch.device) -> list[Comparison]:
             "ours, auto": training_step(ours, *data, "auto", fused=True),
         }
         times = interleaved(steps, seconds=40)
-        rows.append(Comparison(f"{name}, float32", times["ours"], times["theirs"], goals[0]))
-        rows.append(Comparison(f"{name}, default precision", times["ours, auto"], times["theirs"], goals[1]))
-    return rows
+        yield Comparison(f"{name}, float32", times["ours"], times["theirs"], goals[0])
+        yield Comparison(f"{name}, default precision", times["ours, auto"], times["theirs"], goals[1])
 
 
-def measure_inference(device: torch.device) -> list[Comparison]:
+def measure_inference(device: torch.device) -> Iterator[Comparison]:
     theirs, ours = both(CLASSES, 576, 720)
     images, _ = inputs(576, 720, 1, device)
     theirs, ours = theirs.to(device), ours.to(device)
@@ -84,10 +82,8 @@ def measure_inference(device: torch.device) -> list[Comparison]:
         "ours, auto": inference(ours, images, "auto"),
     }
     times = interleaved(runs, seconds=20)
-    return [
-        Comparison("inference, 720 x 576, float32", times["ours"], times["theirs"], 1.3),
-        Comparison("inference, 720 x 576, default precision", times["ours, auto"], times["theirs"], 2.5),
-    ]
+    yield Comparison("inference, 720 x 576, float32", times["ours"], times["theirs"], 1.3)
+    yield Comparison("inference, 720 x 576, default precision", times["ours, auto"], times["theirs"], 2.5)
 
 
 def share_of_peak(device: torch.device) -> dict[str, float]:
