@@ -15,7 +15,7 @@ from benchmarks.timing import interleaved
 SIDES = {"theirs": "torchvision", "ours": "ours, float32", "ours, auto": "ours, default precision"}
 USUAL = {"height": 384, "width": 480, "batch": 1, "rois": 256, "objects": 4}
 AXES: dict[str, list[dict[str, int]]] = {
-    "image area": [{"height": side, "width": side * 5 // 4} for side in (192, 288, 384, 576)],
+    "pixels an image": [{"height": side, "width": side * 5 // 4} for side in (192, 288, 384, 576)],
     "batch size": [{"batch": count} for count in (1, 2, 4)],
     "sampled RoIs an image": [{"rois": count} for count in (64, 128, 256, 512, 1024)],
     "objects an image": [{"objects": count} for count in (1, 4, 16, 64)],
@@ -40,7 +40,7 @@ def measure(device: torch.device) -> list[dict[str, Any]]:
     places = [(axis, change) for axis, changes in AXES.items() for change in changes]
     for axis, change in tqdm(places, desc="how they grow", disable=None):
         setting = {**USUAL, **change}
-        x = setting["height"] * setting["width"] if axis == "image area" else next(iter(change.values()))
+        x = setting["height"] * setting["width"] if axis == "pixels an image" else next(iter(change.values()))
         seconds = step_times(device, **setting)
         memory = {side: in_a_process(side, **setting) for side in SIDES}
         points.append({"axis": axis, "x": x, "seconds": seconds, "bytes": memory})
