@@ -20,8 +20,7 @@ PARTS = ("operators", "steps", "memory", "scaling")
 
 def measure_memory() -> Iterator[Comparison]:
     """Medians of three processes a side: what a step needs depends on the proposals that it happens to sample."""
-    sides = ("theirs", "ours", "ours, auto")
-    peaks = {side: statistics.median(memory.in_a_process(side, 576, 720) for _ in range(3)) for side in sides}
+    peaks = {side: statistics.median(memory.in_a_process(side, 576, 720) for _ in range(3)) for side in steps.SIDES}
     yield Comparison("memory of the training step, float32", peaks["ours"], peaks["theirs"], 1.0, "B")
     yield Comparison("memory of the training step, default precision", peaks["ours, auto"], peaks["theirs"], 1.0, "B")
 
