@@ -7,21 +7,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.sides import both
-from benchmarks.steps import CLASSES, inputs, training_step
-
-ROOT = Path(__file__).parents[1]
+from benchmarks.runs import ROOT
+from benchmarks.steps import inputs, models, training_step
+from maskrcnn.precision import best_device
 
 
 def peak(side: str, height: int, width: int, batch: int, rois: int, objects: int) -> int:
     """Bytes that two training steps add to the process that holds the model; on a GPU, what is allocated there at most."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    theirs, ours = both(CLASSES, min(height, width), max(height, width), rois)
-    model = (theirs if side == "theirs" else ours).to(device)
-    del theirs, ours
-    step = training_step(
-        model, *inputs(height, width, batch, device, objects), "auto" if "auto" in side else "float32", side != "theirs"
-    )
+    device = best_device()
+    model = models(device, height, width, rois)[side]
+    step = training_step(side, model, *inputs(height, width, batch, device, objects))
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # what was held at most is counted from here on
     before = resident("VmRSS")
     for _ in range(2):

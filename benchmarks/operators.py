@@ -1,6 +1,6 @@
 """RoIAlign and NMS alone, against torchvision's C++ operators."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torchvision
@@ -33,7 +33,7 @@ def clustered_boxes(count: int, objects: int, width: float, height: float, devic
     return (chosen + 0.1 * side * torch.randn(count, 4, generator=generator)).to(device)
 
 
-def align(layout: torch.memory_format, backward: bool, device: torch.device) -> Comparison:
+def align(backward: bool, layout: torch.memory_format, goal: float, device: torch.device) -> Comparison:
     """Both heads' RoIs from one map. torchvision gets the layout that it likes best, contiguous, either way."""
     theirs_features = torch.randn(FEATURES, generator=torch.Generator().manual_seed(0)).to(device)
     ours_features = theirs_features.contiguous(memory_format=layout)
@@ -52,9 +52,9 @@ def align(layout: torch.memory_format, backward: bool, device: torch.device) -> 
             "theirs": lambda: run(torchvision.ops.roi_align, theirs_features),
         }
     )
-    last = layout is torch.channels_last
-    name = f"roi_align {'forward + backward' if backward else 'forward'}, {'channels-last' if last else 'contiguous'}"
-    return Comparison(name, times["ours"], times["theirs"], (10 if last else 4) if backward else (10 if last else 2))
+    what = "forward + backward" if backward else "forward"
+    where = "channels-last" if layout is torch.channels_last else "contiguous"
+    return Comparison(f"roi_align {what}, {where}", times["ours"], times["theirs"], goal)
 
 
 def suppress(boxes: Tensor, name: str, goal: float) -> Comparison:
@@ -71,14 +71,14 @@ def suppress(boxes: Tensor, name: str, goal: float) -> Comparison:
     return Comparison(name, times["ours"], times["theirs"], goal)
 
 
-def measure(device: torch.device) -> list[Comparison]:
-    layouts = (torch.channels_last, torch.contiguous_format)
-    rows = [align(layout, backward, device) for backward in (True, False) for layout in layouts]
+def measure(device: torch.device) -> Iterator[Comparison]:
+    yield align(True, torch.channels_last, 10, device)
+    yield align(True, torch.contiguous_format, 4, device)
+    yield align(False, torch.channels_last, 10, device)
+    yield align(False, torch.contiguous_format, 2, device)
     for count, goal in ((1000, 1.2), (2000, 1.0), (6000, 1.8), (20000, 3.0)):
         boxes = random_boxes(count, 720, 576, 16, 128, device)
-        rows.append(suppress(boxes, f"nms, {count} boxes spread over the image", goal))
+        yield suppress(boxes, f"nms, {count} boxes spread over the image", goal)
     for count in (1000, 2000, 6000, 20000):
-        rows.append(
-            suppress(clustered_boxes(count, 20, 720, 576, device), f"nms, {count} boxes around 20 objects", 0.9)
-        )
-    return rows
+        boxes = clustered_boxes(count, 20, 720, 576, device)
+        yield suppress(boxes, f"nms, {count} boxes around 20 objects", 0.9)

@@ -5,44 +5,32 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from benchmarks.memory import in_a_process
-from benchmarks.sides import both
-from benchmarks.steps import CLASSES, inputs, training_step
+from benchmarks.steps import SIDES, training_steps
 from benchmarks.timing import interleaved
 
-SIDES = {"theirs": "torchvision", "ours": "ours, float32", "ours, auto": "ours, default precision"}
+TITLES = {"theirs": "torchvision", "ours": "ours, float32", "ours, auto": "ours, default precision"}
 USUAL = {"height": 384, "width": 480, "batch": 1, "rois": 256, "objects": 4}
 AXES: dict[str, list[dict[str, int]]] = {
-    "image area": [{"height": side, "width": side * 5 // 4} for side in (192, 288, 384, 576)],
+    "pixels an image": [{"height": side, "width": side * 5 // 4} for side in (192, 288, 384, 576)],
     "batch size": [{"batch": count} for count in (1, 2, 4)],
     "sampled RoIs an image": [{"rois": count} for count in (64, 128, 256, 512, 1024)],
     "objects an image": [{"objects": count} for count in (1, 4, 16, 64)],
 }
 
 
-def step_times(device: torch.device, height: int, width: int, batch: int, rois: int, objects: int) -> dict[str, float]:
-    theirs, ours = both(CLASSES, min(height, width), max(height, width), rois)
-    data = inputs(height, width, batch, device, objects)
-    theirs, ours = theirs.to(device), ours.to(device)
-    steps = {
-        "theirs": training_step(theirs, *data, "float32", fused=False),
-        "ours": training_step(ours, *data, "float32", fused=True),
-        "ours, auto": training_step(ours, *data, "auto", fused=True),
-    }
-    return interleaved(steps, seconds=6, rounds=3)
-
-
 def measure(device: torch.device) -> list[dict[str, Any]]:
     """A dict for each point of each axis: axis, x, and for each side seconds and bytes."""
     points = []
-    for axis, changes in AXES.items():
-        for change in changes:
-            setting = {**USUAL, **change}
-            x = setting["height"] * setting["width"] if axis == "image area" else next(iter(change.values()))
-            seconds = step_times(device, **setting)
-            memory = {side: in_a_process(side, **setting) for side in SIDES}
-            points.append({"axis": axis, "x": x, "seconds": seconds, "bytes": memory})
+    places = [(axis, change) for axis, changes in AXES.items() for change in changes]
+    for axis, change in tqdm(places, desc="how they grow", disable=None):
+        setting = {**USUAL, **change}
+        x = setting["height"] * setting["width"] if axis == "pixels an image" else next(iter(change.values()))
+        seconds = interleaved(training_steps(device, **setting), seconds=6, rounds=3)
+        memory = {side: in_a_process(side, **setting) for side in SIDES}
+        points.append({"axis": axis, "x": x, "seconds": seconds, "bytes": memory})
     return points
 
 
@@ -51,7 +39,7 @@ def table(points: list[dict[str, Any]]) -> str:
     lines = []
     for axis in AXES:
         own = [point for point in points if point["axis"] == axis]
-        lines.append(f"{axis:24s}" + "".join(f"{title:>32s}" for title in SIDES.values()))
+        lines.append(f"{axis:24s}" + "".join(f"{title:>32s}" for title in TITLES.values()))
         for point in own:
             cells = [
                 f"{point['seconds'][side] * 1e3:17.0f} ms {point['bytes'][side] / 2**20:7.0f} MiB" for side in SIDES
@@ -73,7 +61,7 @@ def plot(points: list[dict[str, Any]], path: Path) -> None:
         own = [point for point in points if point["axis"] == axis]
         for row, (what, scale, unit) in enumerate((("seconds", 1.0, "s"), ("bytes", 2**-30, "GiB"))):
             ax = axes[row][column]
-            for side, title in SIDES.items():
+            for side, title in TITLES.items():
                 style = "--" if side == "theirs" else "-"
                 ax.plot([p["x"] for p in own], [p[what][side] * scale for p in own], style, marker="o", label=title)
             ax.set(

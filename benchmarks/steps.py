@@ -1,6 +1,7 @@
 """Training steps and inference of the whole model, against torchvision's Mask R-CNN with the same weights."""
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -13,6 +14,15 @@ from maskrcnn.precision import autocast
 
 CLASSES = 6  # five kinds of cells and background
 TUTORIAL_STEPS = 4500  # 75 epochs of 60 steps, in 27 hours on a CPU
+# What is compared, and in what precision: torchvision as it comes, ours in the same and in its default.
+SIDES = {"theirs": "float32", "ours": "float32", "ours, auto": "auto"}
+
+
+def models(device: torch.device, height: int, width: int, rois: int = 512) -> dict[str, nn.Module]:
+    """The model of each side, for images of this size; both of ours are one."""
+    theirs, ours = both(CLASSES, min(height, width), max(height, width), rois)
+    theirs, ours = theirs.to(device), ours.to(device)
+    return {"theirs": theirs, "ours": ours, "ours, auto": ours}
 
 
 def inputs(
@@ -27,14 +37,15 @@ def inputs(
 
 
 def training_step(
-    model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]], precision: str, fused: bool
+    side: str, model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]]
 ) -> Callable[[], None]:
     """Losses, gradients and the optimizer. The learning rate is 0, so that every run does the same work."""
     model.train()
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0, momentum=0.9, fused=fused)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=0.0, momentum=0.9, fused=side != "theirs")
 
     def run() -> None:
-        with autocast(images[0].device, precision):
+        with autocast(images[0].device, SIDES[side]):
             losses = model(images, targets)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
@@ -43,65 +54,54 @@ def training_step(
     return run
 
 
-def inference(model: nn.Module, images: list[Tensor], precision: str) -> Callable[[], None]:
+def training_steps(
+    device: torch.device, height: int, width: int, batch: int, rois: int, objects: int = 4
+) -> dict[str, Callable[[], None]]:
+    """A step of each side, on the same images and targets."""
+    data = inputs(height, width, batch, device, objects)
+    return {side: training_step(side, model, *data) for side, model in models(device, height, width, rois).items()}
+
+
+def inference(side: str, model: nn.Module, images: list[Tensor]) -> Callable[[], None]:
     model.eval()
 
     def run() -> None:
-        with torch.inference_mode(), autocast(images[0].device, precision):
+        with torch.inference_mode(), autocast(images[0].device, SIDES[side]):
             model(images)
 
     return run
 
 
-def measure_training(device: torch.device) -> list[Comparison]:
+def measure_training(device: torch.device) -> Iterator[Comparison]:
     """At 720 x 576, batch 2, 512 RoIs; and the job of the 2019 tutorial."""
-    rows = []
     for name, size, batch, rois, goals in (
         ("training step, 720 x 576, batch 2", (576, 720), 2, 512, (1.5, 3.0)),
         ("the tutorial's step, 768 x 768, batch 1", (768, 768), 1, 200, (None, 3.0)),
     ):
-        theirs, ours = both(CLASSES, min(size), max(size), rois)
-        data = inputs(*size, batch, device)
-        theirs, ours = theirs.to(device), ours.to(device)
-        steps = {
-            "theirs": training_step(theirs, *data, "float32", fused=False),
-            "ours": training_step(ours, *data, "float32", fused=True),
-            "ours, auto": training_step(ours, *data, "auto", fused=True),
-        }
-        times = interleaved(steps, seconds=40)
-        rows.append(Comparison(f"{name}, float32", times["ours"], times["theirs"], goals[0]))
-        rows.append(Comparison(f"{name}, default precision", times["ours, auto"], times["theirs"], goals[1]))
-    return rows
+        times = interleaved(training_steps(device, *size, batch, rois), seconds=40)
+        yield Comparison(f"{name}, float32", times["ours"], times["theirs"], goals[0])
+        yield Comparison(f"{name}, default precision", times["ours, auto"], times["theirs"], goals[1])
 
 
-def measure_inference(device: torch.device) -> list[Comparison]:
-    theirs, ours = both(CLASSES, 576, 720)
+def measure_inference(device: torch.device) -> Iterator[Comparison]:
     images, _ = inputs(576, 720, 1, device)
-    theirs, ours = theirs.to(device), ours.to(device)
-    runs = {
-        "theirs": inference(theirs, images, "float32"),
-        "ours": inference(ours, images, "float32"),
-        "ours, auto": inference(ours, images, "auto"),
-    }
+    runs = {side: inference(side, model, images) for side, model in models(device, 576, 720).items()}
     times = interleaved(runs, seconds=20)
-    return [
-        Comparison("inference, 720 x 576, float32", times["ours"], times["theirs"], 1.3),
-        Comparison("inference, 720 x 576, default precision", times["ours, auto"], times["theirs"], 2.5),
-    ]
+    yield Comparison("inference, 720 x 576, float32", times["ours"], times["theirs"], 1.3)
+    yield Comparison("inference, 720 x 576, default precision", times["ours, auto"], times["theirs"], 2.5)
 
 
 def share_of_peak(device: torch.device) -> dict[str, float]:
     """FLOPs a second in the training step over those of the best matrix product here, at both precisions."""
     shares = {}
-    _, ours = both(CLASSES, 576, 720)
-    data = inputs(576, 720, 2, device)
-    for precision, dtype in (("float32", torch.float32), ("auto", torch.bfloat16)):
-        step = training_step(ours.to(device), *data, precision, fused=True)
+    steps = training_steps(device, 576, 720, batch=2, rois=512)
+    for side, dtype in (("ours", torch.float32), ("ours, auto", torch.bfloat16)):
+        step = steps[side]
         step()
         with FlopCounterMode(display=False) as counter:
             step()
-        seconds = sorted(stopwatch(step) for _ in range(5))[2]
-        shares[precision] = counter.get_total_flops() / seconds / best_product(dtype, device)
+        seconds = statistics.median(stopwatch(step) for _ in range(5))
+        shares[SIDES[side]] = counter.get_total_flops() / seconds / best_product(dtype, device)
     return shares
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+WIDTH = 62  # of the longest name
+
 
 class Comparison(NamedTuple):
     """What was compared, in seconds or bytes; goal: what theirs / ours should reach, if anything was aimed at."""
@@ -48,13 +50,13 @@ def stopwatch(run: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def table(rows: list[Comparison]) -> str:
-    """Ours, torchvision's, the ratio and the goal, a line each."""
-    width = max(len(row.what) for row in rows)
-    lines = [f"{'':{width}s}  {'ours':>12s}  {'torchvision':>12s}  {'ratio':>7s}  {'goal':>6s}"]
-    for row in rows:
-        scale, unit = (1e3, "ms") if row.unit == "s" else (2**-20, "MiB")
-        goal = f"{row.goal:6.2f}" if row.goal else ""
-        sides = "".join(f"  {value * scale:9.2f} {unit:3s}" for value in (row.ours, row.theirs))
-        lines.append(f"{row.what:{width}s}{sides} {row.ratio:7.2f}  {goal}")
-    return "\n".join(lines)
+def heading() -> str:
+    return f"{'':{WIDTH}s}  {'ours':>12s}  {'torchvision':>12s}  {'ratio':>7s}  {'goal':>6s}"
+
+
+def line(row: Comparison) -> str:
+    """Ours, torchvision's, the ratio and the goal."""
+    scale, unit = (1e3, "ms") if row.unit == "s" else (2**-20, "MiB")
+    goal = f"{row.goal:6.2f}" if row.goal else ""
+    sides = "".join(f"  {value * scale:9.2f} {unit:3s}" for value in (row.ours, row.theirs))
+    return f"{row.what:{WIDTH}s}{sides} {row.ratio:7.2f}  {goal}"

@@ -42,15 +42,19 @@ class FrozenBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.scale_and_shift()
-        return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+        return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}"
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """norm(conv(x)). A frozen norm is a constant: it goes into the convolution's weights, and no pixel is touched twice."""
-    if not isinstance(norm, FrozenBatchNorm2d):
+    """norm(conv(x)). A frozen norm is a constant: it goes into the convolution's weights, and no pixel is touched twice.
+
+    Not where the weights learn: the product would have to be kept for that, which takes more memory than it saves time.
+    """
+    learns = torch.is_grad_enabled() and conv.weight.requires_grad
+    if learns or not isinstance(norm, FrozenBatchNorm2d):
         result: Tensor = norm(conv(x))
         return result
     scale, shift = norm.scale_and_shift()

@@ -180,8 +180,8 @@ class _SparseProduct(torch.autograd.Function):
     """weights [M, P] @ table [P, C] for sparse weights; its gradient is the product with the transposed weights.
 
     embedding_bag adds up multiples of rows of a table without storing the multiples, in float32 for a table in half
-    precision. To transpose the weights is to
-    sort the taps by pixel, so the backward is one more embedding_bag, in which no two sums meet in one place.
+    precision. To transpose the weights is to sort the taps by pixel, so the backward is one more embedding_bag, in which
+    no two sums meet in one place.
     """
 
     @staticmethod

@@ -36,15 +36,19 @@ def test_frozen_batchnorm_by_hand():
 
 
 @pytest.mark.parametrize("kind", ["frozen_batchnorm", "batchnorm", "groupnorm"])
-def test_conv_norm_is_the_norm_of_the_convolution_and_learns_as_it_does(kind):
+@pytest.mark.parametrize("learns", [True, False])
+def test_conv_norm_is_the_norm_of_the_convolution(kind, learns):
     conv, norm = nn.Conv2d(5, 6, 3, stride=2, padding=1, bias=False), norm_layer(kind, eps=0.1, groups=3)(6)
     norm.load_state_dict(statistics(6), strict=False)
+    conv.requires_grad_(learns)
     x = torch.randn(2, 5, 9, 8, requires_grad=True)
     expected, actual = norm(conv(x)), conv_norm(x, conv, norm)
     torch.testing.assert_close(actual, expected)
-    weights = torch.randn_like(expected)
-    for ours, theirs in zip(*(torch.autograd.grad((y * weights).sum(), (x, conv.weight)) for y in (actual, expected))):
+    inputs, weights = (x, conv.weight) if learns else (x,), torch.randn_like(expected)
+    for ours, theirs in zip(*(torch.autograd.grad((y * weights).sum(), inputs) for y in (actual, expected))):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(conv_norm(x, conv, norm), expected)
 
 
 def test_frozen_batchnorm_never_learns_and_never_counts():
