@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import dataclasses
 import itertools
 import math
 import sys
@@ -79,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another value of a field of the model's Config",
+        help="another value of a field of the model's Config or of the data's Augmentation, such as roi_batch=64 or stain=0",
     )
     add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
     add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
@@ -123,10 +124,17 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def settings(args: argparse.Namespace, of_augmentation: bool) -> dict[str, Any]:
+    """What --set says about the augmentation, or about the model. Raises ValueError as `parse_setting` does."""
+    changes = dict(parse_setting(setting) for setting in args.set)
+    amounts = {field.name for field in dataclasses.fields(Augmentation)}
+    return {name: value for name, value in changes.items() if (name in amounts) == of_augmentation}
+
+
 def open_model(args: argparse.Namespace) -> MaskRCNN:
     """A new model, from random weights or from those of --weights. Raises ValueError if they cannot be read."""
     preset = Config.lisc() if args.preset == "lisc" else Config.torchvision()
-    changes = dict(parse_setting(setting) for setting in args.set)
+    changes = settings(args, of_augmentation=False)
     model = MaskRCNN(Config.from_dict({**preset.to_dict(), "class_names": CLASSES, **changes}))
     if args.weights:
         print(f"{args.weights}: {load(model, args.weights)}")
@@ -178,7 +186,7 @@ def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
 
 def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset) -> Loader:
     """Batches for training, at the size that the model sees."""
-    augmentation = Augmentation() if args.augment == "all" else None
+    augmentation = Augmentation(**settings(args, of_augmentation=True)) if args.augment == "all" else None
     sizes = [model.transform.resized((sample.image.shape[0], sample.image.shape[1])) for sample in dataset.samples]
     return Loader(dataset, args.batch, best_device(), augmentation, sizes, balance=args.balance)
 
