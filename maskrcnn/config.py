@@ -69,6 +69,8 @@ class Config:
     mask_roi_size: int = 14  # (fig. 4)
     mask_head_width: int = 256
     mask_head_depth: int = 4
+    class_agnostic_boxes: bool = False  # True: all classes share their deltas (R-FCN 2)
+    class_agnostic_masks: bool = False  # True: all classes share their mask (4.1, Class-Specific vs. Class-Agnostic)
     smooth_l1_beta: float = 1 / 9  # where the box losses turn from quadratic to linear
 
     # Detections (3.1 Inference)

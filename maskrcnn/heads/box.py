@@ -14,7 +14,7 @@ from maskrcnn.describe import describe
 
 
 class BoxPrediction(NamedTuple):
-    """class_logits [R, K + 1]; box_deltas [R, K + 1, 4], one set a class, background's without meaning."""
+    """class_logits [R, K + 1]; box_deltas [R, K + 1, 4], one set a class (background's without meaning) or one for all."""
 
     class_logits: Tensor
     box_deltas: Tensor
@@ -37,20 +37,25 @@ class BoxHead(nn.Module):
     """Two fully connected layers, then a softmax's logits and per-class deltas.
 
     roi_features [R, channels, size, size] -> BoxPrediction. width: the units of the hidden layers; num_classes: K.
+    class_agnostic: one set of deltas is learnt for all classes, from the examples of all (Dai et al. 2016, R-FCN, sec. 2).
     """
 
-    def __init__(self, channels: int, size: int, width: int, num_classes: int) -> None:
+    def __init__(
+        self, channels: int, size: int, width: int, num_classes: int, class_agnostic: bool = False
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels * size * size, width)
         self.fc2 = nn.Linear(width, width)
         self.class_logits = nn.Linear(width, num_classes + 1)
-        self.box_deltas = nn.Linear(width, (num_classes + 1) * 4)
+        self.box_deltas = nn.Linear(width, 4 if class_agnostic else (num_classes + 1) * 4)
 
     def forward(self, roi_features: Tensor) -> BoxPrediction:
         x = F.relu(self.fc1(roi_features.flatten(1)))  # [R, C * 7 * 7] -> [R, 1024]
         x = F.relu(self.fc2(x))
         # What follows computes pixels and losses, so it leaves autocast's lower precision here.
-        return BoxPrediction(self.class_logits(x).float(), self.box_deltas(x).float().unflatten(1, (-1, 4)))
+        logits = self.class_logits(x).float()  # [R, K + 1]
+        deltas = self.box_deltas(x).float().unflatten(1, (-1, 4))  # [R, K + 1 or 1, 4]
+        return BoxPrediction(logits, deltas.expand(-1, logits.shape[1], -1))
 
 
 def box_loss(

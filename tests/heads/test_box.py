@@ -52,6 +52,18 @@ def test_the_head_takes_no_rois_and_leaves_autocast_in_float32():
         assert {value.dtype for value in head(torch.zeros(2, 6, 7, 7))} == {torch.float32}
 
 
+def test_deltas_for_all_classes_are_one_set_that_every_class_teaches():
+    head = BoxHead(6, 7, 32, CLASSES, class_agnostic=True)
+    assert head.box_deltas.out_features == 4
+    prediction = head(torch.randn(5, 6, 7, 7))
+    assert prediction.box_deltas.shape == (5, CLASSES + 1, 4)
+    torch.testing.assert_close(prediction.box_deltas[:, 1], prediction.box_deltas[:, 3], rtol=0, atol=0)
+    prediction.box_deltas[0, 1].sum().backward()
+    once = head.box_deltas.bias.grad.clone()
+    head(torch.randn(5, 6, 7, 7)).box_deltas[0, 3].sum().backward()
+    torch.testing.assert_close(head.box_deltas.bias.grad, 2 * once)
+
+
 def test_losses_agree_with_torchvision():
     boxes, labels, gt_boxes = random_rois()
     prediction = random_prediction()

@@ -44,6 +44,21 @@ def test_the_head_takes_no_rois_and_leaves_autocast_in_float32():
         assert head(torch.zeros(1, 8, 14, 14), torch.tensor([1])).mask_logits.dtype == torch.float32
 
 
+def test_a_mask_for_all_classes_is_one_that_every_class_teaches():
+    head = MaskHead(8, 16, 1, CLASSES, class_agnostic=True)
+    assert head.mask_logits.out_channels == 1
+    roi_features = torch.randn(1, 8, 14, 14)
+    gradients = []
+    for label in (1, CLASSES):
+        head.zero_grad()
+        prediction = head(roi_features, torch.tensor([label]))
+        assert prediction.mask_logits.shape == (1, CLASSES, 28, 28)
+        mask_loss(prediction, MaskTargets(torch.ones(1, 28, 28))).backward()
+        gradients.append(head.mask_logits.weight.grad.clone())
+    assert gradients[0].abs().sum() > 0
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
 def test_each_roi_has_the_mask_of_its_own_class():
     logits = torch.arange(3.0)[None, :, None, None].expand(2, 3, 4, 4)  # class k has the logit k - 1 everywhere
     prediction = MaskPrediction(logits, torch.tensor([3, 1]))
