@@ -3,7 +3,6 @@
 import argparse
 import ast
 import dataclasses
-import itertools
 import math
 import sys
 import time
@@ -18,13 +17,14 @@ from data.augment import Augmentation
 from data.dataset import PARTS, SmearDataset
 from data.lisc import CLASSES, DataError
 from data.loading import Loader
+from data.practice import draw_practice
 from data.splits import Splits, open_splits
 from maskrcnn import Config, MaskRCNN, run_folder
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
 from maskrcnn.evaluation.validate import validate
 from maskrcnn.learner import Learner
-from maskrcnn.precision import PRECISIONS, autocast, best_device
+from maskrcnn.precision import PRECISIONS, best_device
 from maskrcnn.schedule import Schedule
 from maskrcnn.visualize import examples
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint
@@ -73,6 +73,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--average", type=float, default=0.0, metavar="B", help="validate and keep the exponential moving average of the "
         "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
+    add("--practice", type=float, default=0.0, metavar="SHARE", help="the first share of the run learns from synthetic "
+        "smears, crowded with cells of all classes, drawn for the scale of the data (default: %(default)s)")  # fmt: skip
     add("--balance", type=float, default=0.0, help="0: every image once an epoch; 1: every class as often; between them, in "
         "between (default: %(default)s)")  # fmt: skip
     add(
@@ -141,36 +143,6 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
     return model
 
 
-def train_epochs(learner: Learner, loader: Loader, precision: str, count: int) -> dict[str, float]:
-    """Returns the mean of each loss. Raises FloatingPointError if the loss is no longer a number."""
-    model, optimizer, schedule = learner.model.train(), learner.optimizer, learner.schedule
-    sums: dict[str, float] = {}
-    bar = tqdm(itertools.chain.from_iterable(itertools.repeat(loader, count)), total=count * len(loader), leave=False)
-    for steps, (images, targets) in enumerate(bar, start=1):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate
-        with autocast(loader.device, precision):
-            losses = model(images, targets)
-        total = torch.stack(list(losses.values())).sum()
-        if not math.isfinite(total.item()):
-            raise FloatingPointError(f"the loss is {total.item()} at step {schedule.step}; try a lower --rate")
-        optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=5.0)
-        optimizer.step()
-        schedule.step += 1
-        if learner.averaged:
-            learner.averaged.update_parameters(model)
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-        bar.set_postfix_str(f"loss {sum(sums.values()) / steps:.3f}, rate {schedule.rate:.1e}, "
-                            f"{tqdm.format_interval(schedule.seconds_left)} left")  # fmt: skip
-        if schedule.fraction >= 1:
-            break
-    bar.close()
-    return {name: value / steps for name, value in sums.items()}
-
-
 def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
     """The model, new or resumed, and what else a resumed run has saved. Completes args. Raises ValueError."""
     saved: dict[str, Any] = {}
@@ -184,11 +156,11 @@ def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
     return model.to(best_device()), saved
 
 
-def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset) -> Loader:
+def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, balance: float = 0.0) -> Loader:
     """Batches for training, at the size that the model sees."""
     augmentation = Augmentation(**settings(args, of_augmentation=True)) if args.augment == "all" else None
     sizes = [model.transform.resized((sample.image.shape[0], sample.image.shape[1])) for sample in dataset.samples]
-    return Loader(dataset, args.batch, best_device(), augmentation, sizes, balance=args.balance)
+    return Loader(dataset, args.batch, best_device(), augmentation, sizes, balance=balance)
 
 
 def validate_now(learner: Learner, val_set: SmearDataset, precision: str) -> dict[str, Any]:
@@ -205,8 +177,9 @@ def train(args: argparse.Namespace) -> int:
     torch.manual_seed(args.seed)
     model, saved = start(args)
     splits = open_data(args)
-    loader = open_loader(args, model, splits.train)
-    schedule = Schedule(args.epochs * len(loader), args.minutes, args.rate, args.decay)
+    loader = open_loader(args, model, splits.train, args.balance)
+    steps = round(args.epochs * len(loader) / (1 - args.practice))
+    schedule = Schedule(steps, args.minutes, args.rate, args.decay)
     learner = Learner.of(model, schedule, args.average)
     if args.resume:
         learner.resume(saved)
@@ -215,6 +188,9 @@ def train(args: argparse.Namespace) -> int:
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"training {millions:.1f} million parameters on {best_device()}; the run is in {args.out}")
     print(check.write(splits, args.out))
+    practice = loader
+    if schedule.fraction < args.practice:
+        practice = open_loader(args, model, draw_practice(splits.train, seed=args.seed, part=args.target))
 
     def save_last() -> None:
         state = {"arguments": saved["arguments"], "history": history, **learner.state()}
@@ -222,11 +198,13 @@ def train(args: argparse.Namespace) -> int:
 
     try:
         while schedule.fraction < 1:
-            begun, loader.waited = schedule.seconds, 0.0
-            epochs = schedule.epochs_until_validation(len(loader))
-            line: dict[str, Any] = {"epoch": epochs + (history[-1]["epoch"] if history else 0)}
-            line["train"] = train_epochs(learner, loader, args.precision, epochs)
-            line |= {"step": schedule.step, "waiting": loader.waited / (schedule.seconds - begun)}
+            practising = schedule.fraction < args.practice
+            batches, until = (practice, args.practice) if practising else (loader, 1.0)
+            begun, batches.waited = schedule.seconds, 0.0
+            epochs = schedule.epochs_until_validation(len(batches), until)
+            line: dict[str, Any] = {"epoch": epochs + (history[-1]["epoch"] if history else 0), "practice": practising}
+            line["train"] = learner.train(batches.epochs(epochs), epochs * len(batches), args.precision, until)
+            line |= {"step": schedule.step, "waiting": batches.waited / (schedule.seconds - begun)}
             line |= validate_now(learner, splits.val, args.precision)
             is_best = all(line["mask"]["ap"] > earlier["mask"]["ap"] for earlier in history)
             history.append({**line, "minutes": schedule.seconds / 60})

@@ -180,7 +180,7 @@ class Augmentation:
 
     zoom: up to so many times nearer or farther. stain, light: relative strength, one standard deviation.
     blur: the largest standard deviation in pixels of the training size, for one image in four.
-    copies: in this share of the images, cells of another are pasted.
+    copies: from so many other fields, on average, cells are pasted where there is room.
     """
 
     zoom: float = 1.25
@@ -189,10 +189,10 @@ class Augmentation:
     blur: float = 1.0
     copies: float = 0.3
 
-    def __call__(self, sample: Sample, size: Size, donor: Sample | None = None) -> Sample:
-        """A changed sample of that size (height, width), which need not be the image's own. donor: whose cells to paste."""
+    def __call__(self, sample: Sample, size: Size, donors: Sequence[Sample] = ()) -> Sample:
+        """A changed sample of that size (height, width), which need not be the image's own. donors: whose cells to paste."""
         image, target = self.near_or_far(sample, size)
-        if donor is not None:
+        for donor in donors:
             others = self.near_or_far(whole_cells(*donor), size)
             image, target = copy_cells(image, target, others, random_shifts(others[1]["boxes"], size))
         return self.colour(image), target

@@ -85,6 +85,13 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         if fields and not self.fields:
             raise DataError("\n  ".join([f"none of {len(fields)} fields can be used:", *map(str, self.skipped)]))
 
+    @classmethod
+    def of(cls, fields: Sequence[Field], samples: Sequence[Sample], class_names: Sequence[str]) -> "SmearDataset":
+        """Of fields that are in memory already."""
+        made = cls((), class_names, progress=False)
+        made.fields, made.samples = list(fields), list(samples)
+        return made
+
     def subset(self, indices: Sequence[int]) -> "SmearDataset":
         """Some of the fields, not read again. `skipped` is empty there."""
         chosen = copy.copy(self)
@@ -129,6 +136,19 @@ def read_sample(
         raise FieldError(*bad)
     image = np.array(pictures[0].convert("RGB"))
     mask = _mask_in_place(pictures[1], field.mask, image.shape[:2])
+    return make_sample(image, mask, field, class_names, min_area, part)
+
+
+def make_sample(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    field: Field,
+    class_names: Sequence[str] = CLASSES,
+    min_area: float = MIN_AREA,
+    part: str = "cell",
+) -> Sample:
+    """From the pixels [H, W, 3] and greys [H, W] of a field that has a mask. Raises FieldError if it holds no cell."""
+    assert field.mask is not None
     cells = instances(mask, min_area)
     fragments = ndimage.label(mask, EIGHT)[1] - cells.max()
     names = [field.label or _class_by_code(mask[cells == k]) for k in range(1, cells.max() + 1)]

@@ -1,5 +1,6 @@
 """From a data set to the batches of one epoch, made by other processes while the model computes."""
 
+import itertools
 import math
 import os
 import time
@@ -31,10 +32,9 @@ class Batches(Dataset[list[Sample]]):
     def _sample(self, index: int) -> Sample:
         if self.augmentation is None:
             return self.dataset[index]
-        donor = None
-        if torch.rand(1) < self.augmentation.copies:
-            donor = self.dataset[int(torch.multinomial(self.weights, 1))]
-        return self.augmentation(self.dataset[index], self.sizes[index], donor)
+        count = int(self.augmentation.copies + torch.rand(1))  # 0.3: one in three images out of ten; 1.5: one or two
+        donors = torch.multinomial(self.weights, count, replacement=True).tolist() if count else []
+        return self.augmentation(self.dataset[index], self.sizes[index], [self.dataset[i] for i in donors])
 
 
 class Loader:
@@ -70,6 +70,10 @@ class Loader:
     def __len__(self) -> int:
         """Batches in an epoch."""
         return math.ceil(len(self.batches) / self.size)
+
+    def epochs(self, count: int) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+        """The batches of so many epochs, one epoch after the other."""
+        return itertools.chain.from_iterable(itertools.repeat(self, count))
 
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
         count = len(self.batches)

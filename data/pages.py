@@ -47,7 +47,7 @@ def changes(sample: Sample, donors: Sequence[Sample]) -> dict[str, Sample]:
     shown["with a cell of another field"] = pasted
     small = (256, round(256 * width / height))
     for k, donor in enumerate(donors[:4]):
-        shown[f"all together ({k + 1})"] = Augmentation()(sample, small, donor)
+        shown[f"all together ({k + 1})"] = Augmentation()(sample, small, [donor])
     return shown
 
 

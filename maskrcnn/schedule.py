@@ -49,11 +49,12 @@ class Schedule:
         """If it goes on as fast as it went so far."""
         return max(0, int(self.seconds * (1 / max(self.fraction, 1e-6) - 1)))
 
-    def epochs_until_validation(self, steps: int) -> int:
+    def epochs_until_validation(self, steps: int, until: float = 1.0) -> int:
         """How many epochs of so many steps to train before the next validation: 1 at first, as many as validating is worth
-        then. A rest of less than an epoch more joins them, since the mean loss of a few steps says nothing."""
+        then. until: the fraction of the run at which they end at the latest; a rest of less than an epoch joins them, since
+        the mean loss of a few steps says nothing."""
         if self.step == 0:
             return 1
         enough = math.ceil(self.validation_seconds / (VALIDATION_SHARE * self.seconds / self.step * steps))
-        left = self.step * (1 / max(self.fraction, 1e-6) - 1) / steps
+        left = self.step * (until / max(self.fraction, 1e-6) - 1) / steps
         return max(1, math.ceil(left - 1e-6) if left < enough + 1 else enough)

@@ -40,9 +40,7 @@ class BoxHead(nn.Module):
     class_agnostic: one set of deltas is learnt for all classes, from the examples of all (Dai et al. 2016, R-FCN, sec. 2).
     """
 
-    def __init__(
-        self, channels: int, size: int, width: int, num_classes: int, class_agnostic: bool = False
-    ) -> None:
+    def __init__(self, channels: int, size: int, width: int, num_classes: int, class_agnostic: bool = False) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels * size * size, width)
         self.fc2 = nn.Linear(width, width)

@@ -48,9 +48,7 @@ class MaskHead(nn.Module):
     on COCO; where a class has a dozen examples it learns its outlines from those of the others).
     """
 
-    def __init__(
-        self, channels: int, width: int, depth: int, num_classes: int, class_agnostic: bool = False
-    ) -> None:
+    def __init__(self, channels: int, width: int, depth: int, num_classes: int, class_agnostic: bool = False) -> None:
         super().__init__()
         self.num_classes = num_classes
         inputs = [channels] + [width] * (depth - 1)

@@ -301,7 +301,7 @@ def test_augmentation_keeps_image_boxes_and_masks_together(smear):
     torch.manual_seed(0)
     pasted = 0
     for _ in range(40):
-        image, target = Augmentation(zoom=1.5)(smear, (60, 80), donor=smear)
+        image, target = Augmentation(zoom=1.5)(smear, (60, 80), donors=[smear])
         assert image.shape == (3, 60, 80)
         assert 0 <= image.min() <= image.max() <= 1
         assert len(target["boxes"]) == len(target["labels"]) == len(target["masks"])
@@ -323,7 +323,7 @@ def test_augmentation_is_by_seed_and_leaves_its_input_alone(smear):
     drawn = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        drawn.append(Augmentation()(smear, (60, 80), donor=smear))
+        drawn.append(Augmentation()(smear, (60, 80), donors=[smear]))
     assert same(drawn[0], drawn[1])
     assert not torch.equal(drawn[0][0], drawn[2][0])
     assert same(before, smear)

@@ -1,0 +1,45 @@
+"""Synthetic fields to practise on before a data set of one's own, which is small and has few of the rare classes.
+
+A network with random weights learns what cells are, and what tells their classes apart, from many cells of each class. So
+these fields are crowded with white cells of all classes, equally many, at the scale of the images that come after them.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from data.dataset import SmearDataset, make_sample
+from data.lisc import CLASSES, Field
+from data.smear import draw_smear
+
+TYPICAL_SIDE = 85  # pixels: the median of the longer side of a drawn white cell's box
+CELLS = 1200  # white cells in all fields together
+ROOM = 165  # pixels: one white cell is drawn for each square of this side
+SIDES = (256, 1024)  # pixels: the shortest and the longest side that a field may have
+
+
+def field_size(like: SmearDataset) -> tuple[int, int]:
+    """(width, height) of a drawn field in which cells are as large, against the field, as in the images of `like`."""
+    sides = torch.cat([sample.boxes[:, 2:] - sample.boxes[:, :2] for sample in like.samples]).amax(dim=1)
+    height, width = np.median([sample.ids.shape for sample in like.samples], axis=0)
+    scale = TYPICAL_SIDE / float(sides.median())
+    scale = min(max(scale, SIDES[0] / min(height, width)), SIDES[1] / max(height, width))
+    return round(width * scale), round(height * scale)
+
+
+def draw_practice(like: SmearDataset, cells: int = CELLS, seed: int = 0, part: str = "cell") -> SmearDataset:
+    """Fields of about so many cells, by seed, with the classes and for the scale of `like`. part: see SmearDataset."""
+    names = [name for name in like.class_names if name in CLASSES]
+    size = field_size(like)
+    crowd = max(1, round(math.prod(size) / ROOM**2))
+    fields, samples = [], []
+    for k in tqdm(range(math.ceil(cells / crowd)), "drawing synthetic smears", unit="image", leave=False):
+        rng = np.random.default_rng([seed, k])
+        labels = [names[i % len(names)] for i in range(k * crowd, (k + 1) * crowd)]
+        image, mask = draw_smear(rng.permutation(labels).tolist(), rng, size)
+        fields.append(Field(Path(f"practice {k}"), Path(f"practice {k}"), None))
+        samples.append(make_sample(image, mask, fields[-1], like.class_names, part=part))
+    return SmearDataset.of(fields, samples, like.class_names)
