@@ -85,10 +85,10 @@ def view(image: Tensor, target: dict[str, Tensor], window: Window, size: Size) -
 
 
 def _resize(images: Tensor, size: Size) -> Tensor:
-    """[C, H, W] as the model resizes: bilinear, without smoothing."""
+    """[C, H, W] as the model resizes: bilinear, smaller images as means of all pixels."""
     if not len(images):
         return images.new_zeros((0, *size))
-    return F.interpolate(images[None], size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(images[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
 def mask_boxes(masks: Tensor) -> Tensor:

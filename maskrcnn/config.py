@@ -28,6 +28,8 @@ class Config:
     size_divisor: int = 64  # the padded size is a multiple: the coarsest stride, so that all cells have whole pixels
     mask_resize: str = "bilinear"  # or "nearest": how ground-truth masks follow their image
 
+    antialias: bool = False  # True: smaller images are made of means over all pixels, which leaves no jagged edges
+
     # Backbone
     backbone: str = "resnet50"  # or "resnet101" (3, Network Architecture)
     norm: str = "frozen_batchnorm"  # or "batchnorm", "groupnorm"
@@ -123,6 +125,7 @@ class Config:
         preset: dict[str, Any] = {
             "min_size": 256,
             "max_size": 384,
+            "antialias": True,
             "image_mean": (0.75, 0.67, 0.73),
             "image_std": (0.2, 0.2, 0.2),
             "norm": "groupnorm",

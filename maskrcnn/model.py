@@ -34,7 +34,7 @@ class MaskRCNN(nn.Module):
         c = self.config = config or Config()
         norm = norm_layer(c.norm, c.norm_eps, c.norm_groups)
         self.transform = ImageTransform(
-            c.min_size, c.max_size, c.image_mean, c.image_std, c.size_divisor, c.mask_resize
+            c.min_size, c.max_size, c.image_mean, c.image_std, c.size_divisor, c.mask_resize, c.antialias
         )
         resnet = ResNet(c.backbone, norm, c.stride_in_1x1, c.frozen_stages)
         self.backbone = ResNetFPN(resnet, c.fpn_channels, norm if c.fpn_norm else None)

@@ -56,3 +56,15 @@ def test_validating_takes_a_tenth_of_the_time_and_the_last_epochs_are_no_more_th
     run.step, run.validation_seconds = 1750, 1e6
     clock[0] += 1650
     assert run.epochs_until_validation(100) == 3
+
+
+def test_a_rest_of_less_than_an_epoch_is_no_epoch_of_its_own(clock):
+    run = Schedule(total_steps=2000, minutes=None, peak_rate=0.1, step=1650, validation_seconds=1.0)
+    clock[0] += 1650
+    assert run.epochs_until_validation(100) == 1
+    run.step = 1850
+    assert run.epochs_until_validation(100) == 2  # 150 steps are left: a whole epoch and a half
+    run.step = 950
+    assert run.epochs_until_validation(100, until=0.5) == 1
+    run.step = 880
+    assert run.epochs_until_validation(100, until=0.5) == 2

@@ -85,6 +85,16 @@ def test_rare_classes_are_drawn_more_often():
     assert sum(label < 50 for label in shown) / len(shown) == pytest.approx(1 / 51, abs=0.01)
 
 
+@pytest.mark.parametrize("copies", [0.5, 2.5])
+def test_cells_come_from_so_many_other_fields_on_average(monkeypatch, copies):
+    donors = []
+    monkeypatch.setattr("data.augment.copy_cells", lambda image, target, *donor: (donors.append(1), (image, target))[1])
+    torch.manual_seed(0)
+    for _ in Loader(Numbered(200), 10, CPU, Augmentation(copies=copies), [(20, 30)] * 200, workers=0):
+        pass
+    assert len(donors) / 200 == pytest.approx(copies, abs=0.1)
+
+
 def test_images_have_the_models_size_with_augmentation_and_their_own_without():
     for augmentation, expected in ((Augmentation(), {(40, 60), (60, 40)}), (None, {(20, 30), (30, 20)})):
         loader = Loader(Numbered(20), 2, CPU, augmentation, [(40, 60)] * 20, workers=0)
