@@ -8,11 +8,11 @@ import math
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from data.dataset import SmearDataset, make_sample
 from data.lisc import CLASSES, Field
+from data.scale import typical_side
 from data.smear import draw_smear
 
 TYPICAL_SIDE = 85  # pixels: the median of the longer side of a drawn white cell's box
@@ -23,9 +23,8 @@ SIDES = (256, 1024)  # pixels: the shortest and the longest side that a field ma
 
 def field_size(like: SmearDataset) -> tuple[int, int]:
     """(width, height) of a drawn field in which cells are as large, against the field, as in the images of `like`."""
-    sides = torch.cat([sample.boxes[:, 2:] - sample.boxes[:, :2] for sample in like.samples]).amax(dim=1)
     height, width = np.median([sample.ids.shape for sample in like.samples], axis=0)
-    scale = TYPICAL_SIDE / float(sides.median())
+    scale = TYPICAL_SIDE / (typical_side(like) * min(height, width))
     scale = min(max(scale, SIDES[0] / min(height, width)), SIDES[1] / max(height, width))
     return round(width * scale), round(height * scale)
 

@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from data.dataset import Sample, SmearDataset
+from data.lisc import CLASSES
+from data.scale import box_sides, fitting_size, typical_side
+
+
+def dataset(*fields: tuple[int, int, list[tuple[int, int]]]) -> SmearDataset:
+    """Fields of a height and a width, with boxes of a width and a height."""
+    samples = []
+    for height, width, boxes in fields:
+        empty = torch.zeros(height, width, 3, dtype=torch.uint8)
+        corners = torch.tensor([[5.0, 5, 5 + w, 5 + h] for w, h in boxes])
+        samples.append(Sample(empty, empty[..., 0], corners, torch.ones(len(boxes), dtype=torch.int64), 0))
+    return SmearDataset.of([None] * len(samples), samples, CLASSES)
+
+
+def test_sides_are_in_shorter_sides_of_the_image():
+    data = dataset((100, 200, [(20, 10)]), (200, 100, [(50, 30), (10, 40)]))
+    torch.testing.assert_close(box_sides(data), torch.tensor([[0.2, 0.1], [0.5, 0.3], [0.1, 0.4]]))
+    assert typical_side(data) == pytest.approx(0.4)  # of 0.2, 0.5 and 0.4
+
+
+@pytest.mark.parametrize(
+    ("height", "side", "size"),
+    [
+        (480, 180, 128),  # 48 pixels of 128 are as much as 180 of 480
+        (576, 85, 320),  # LISC: 325, to a multiple of 32
+        (576, 20, 512),  # no larger
+        (300, 250, 96),  # no smaller
+    ],
+)
+def test_a_typical_cell_gets_the_size_that_the_anchors_are_made_for(height, side, size):
+    assert fitting_size(dataset((height, 720, [(side, side // 2)]))) == size
