@@ -1,7 +1,6 @@
 """Train Mask R-CNN on stained blood smears: find, outline and name their white cells."""
 
 import argparse
-import ast
 import dataclasses
 import math
 import sys
@@ -13,11 +12,13 @@ import torch
 from tqdm import tqdm
 
 from data import check, synthetic
+from data.anchor_fit import anchor_fit
 from data.augment import Augmentation
 from data.dataset import PARTS, SmearDataset
 from data.lisc import CLASSES, DataError
 from data.loading import Loader
 from data.practice import draw_practice
+from data.scale import fitting_size
 from data.splits import Splits, open_splits
 from maskrcnn import Config, MaskRCNN, run_folder
 from maskrcnn.evaluation.evaluate import evaluate, table
@@ -26,6 +27,7 @@ from maskrcnn.evaluation.validate import validate
 from maskrcnn.learner import Learner
 from maskrcnn.precision import PRECISIONS, best_device
 from maskrcnn.schedule import Schedule
+from maskrcnn.settings import parse_settings
 from maskrcnn.visualize import examples
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint
 
@@ -38,6 +40,7 @@ or the word synthetic: a set of artificial smears is drawn into data/synthetic-s
 The run folder then holds
   data.txt           what the data are, what was left out, whether the background alone gives the class away
   contact-sheet.png  images with every cell's outline
+  anchors.png        sizes of the cells beside those of the anchors, and how well the best anchor overlaps each cell
   config.json        every hyper-parameter of the model and the arguments of this run
   log.jsonl          a line a validation, which comes after every epoch, or every few if it takes long: losses, box and
                      mask AP on the validation images, share of the time spent waiting for images
@@ -73,8 +76,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--average", type=float, default=0.0, metavar="B", help="validate and keep the exponential moving average of the "
         "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
-    add("--practice", type=float, default=0.0, metavar="SHARE", help="the first share of the run learns from synthetic "
-        "smears, crowded with cells of all classes, drawn for the scale of the data (default: %(default)s)")  # fmt: skip
+    add("--practice", type=float, metavar="SHARE", help="the first share of the run learns from synthetic smears, crowded "
+        "with cells of all classes, drawn for the scale of the data (default: 0.4; 0 with --data synthetic or --weights)")  # fmt: skip
     add("--balance", type=float, default=0.0, help="0: every image once an epoch; 1: every class as often; between them, in "
         "between (default: %(default)s)")  # fmt: skip
     add(
@@ -100,6 +103,10 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("epochs", "minutes", "batch", "rate"):
         if getattr(args, name) is not None and not 0 < getattr(args, name) < math.inf:
             parser.error(f"argument --{name}: must be above 0, got {getattr(args, name)}")
+    if args.practice is None:
+        args.practice = 0.0 if args.weights or args.data == "synthetic" else 0.4
+    if not 0 <= args.practice < 1 or not 0 < args.decay <= 1:
+        parser.error(f"arguments --practice and --decay are shares of the run, got {args.practice} and {args.decay}")
     return args
 
 
@@ -115,27 +122,16 @@ def open_data(args: argparse.Namespace) -> Splits:
     return splits
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as Python writes it; what is not Python is a text. Raises ValueError without an =."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set {text}: write NAME=VALUE, such as --set roi_batch=64")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
 def settings(args: argparse.Namespace, of_augmentation: bool) -> dict[str, Any]:
-    """What --set says about the augmentation, or about the model. Raises ValueError as `parse_setting` does."""
-    changes = dict(parse_setting(setting) for setting in args.set)
+    """What --set says about the augmentation, or about the model. Raises ValueError as `parse_settings` does."""
     amounts = {field.name for field in dataclasses.fields(Augmentation)}
-    return {name: value for name, value in changes.items() if (name in amounts) == of_augmentation}
+    return {name: value for name, value in parse_settings(args.set).items() if (name in amounts) == of_augmentation}
 
 
-def open_model(args: argparse.Namespace) -> MaskRCNN:
+def open_model(args: argparse.Namespace, dataset: SmearDataset) -> MaskRCNN:
     """A new model, from random weights or from those of --weights. Raises ValueError if they cannot be read."""
-    preset = Config.lisc() if args.preset == "lisc" else Config.torchvision()
+    size = fitting_size(dataset)
+    preset = Config.lisc(min_size=size, max_size=2 * size) if args.preset == "lisc" else Config.torchvision()
     changes = settings(args, of_augmentation=False)
     model = MaskRCNN(Config.from_dict({**preset.to_dict(), "class_names": CLASSES, **changes}))
     if args.weights:
@@ -143,17 +139,19 @@ def open_model(args: argparse.Namespace) -> MaskRCNN:
     return model
 
 
-def start(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
-    """The model, new or resumed, and what else a resumed run has saved. Completes args. Raises ValueError."""
-    saved: dict[str, Any] = {}
+def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
+    """The data, the model, new or resumed, and what else a resumed run has saved. Completes args. Raises ValueError."""
     if args.resume:
         model, saved = load_checkpoint(args.resume / "last.pt")
         vars(args).update(saved["arguments"], out=args.resume)
-    else:
-        model = open_model(args)
-        args.out = run_folder.choose(args.out, args.data)
-        saved["arguments"] = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
-    return model.to(best_device()), saved
+        torch.manual_seed(args.seed)
+        return open_data(args), model.to(best_device()), saved
+    args.out = run_folder.choose(args.out, args.data)
+    splits = open_data(args)
+    torch.manual_seed(args.seed)
+    model = open_model(args, splits.train)
+    arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
+    return splits, model.to(best_device()), {"arguments": arguments}
 
 
 def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, balance: float = 0.0) -> Loader:
@@ -174,9 +172,7 @@ def validate_now(learner: Learner, val_set: SmearDataset, precision: str) -> dic
 
 def train(args: argparse.Namespace) -> int:
     """Returns the exit code."""
-    torch.manual_seed(args.seed)
-    model, saved = start(args)
-    splits = open_data(args)
+    splits, model, saved = start(args)
     loader = open_loader(args, model, splits.train, args.balance)
     steps = round(args.epochs * len(loader) / (1 - args.practice))
     schedule = Schedule(steps, args.minutes, args.rate, args.decay)
@@ -188,6 +184,7 @@ def train(args: argparse.Namespace) -> int:
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"training {millions:.1f} million parameters on {best_device()}; the run is in {args.out}")
     print(check.write(splits, args.out))
+    anchor_fit(model, splits.train).savefig(args.out / "anchors.png", dpi=100)
     practice = loader
     if schedule.fraction < args.practice:
         practice = open_loader(args, model, draw_practice(splits.train, seed=args.seed, part=args.target))

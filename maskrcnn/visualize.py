@@ -132,7 +132,7 @@ def examples(
 
 
 def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Losses and average precision over the epochs. history: the lines of a run's log.jsonl."""
+    """Losses and average precision over the epochs; grey: practice. history: the lines of a run's log.jsonl."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     losses, precision = figure.subplots(1, 2)
     epochs = [line["epoch"] for line in history]
@@ -147,7 +147,10 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
             precision.plot(epochs, values, style, color=COLOURS[i], label=f"{title} {name.upper()}")
     precision.set(title="average precision on validation images", xlabel="epoch", ylabel="AP", ylim=(0, 1.02))
     precision.legend(fontsize=8)
+    practice = [line["epoch"] for line in history if line.get("practice")]
     for ax in (losses, precision):
+        if practice:
+            ax.axvspan(0, practice[-1], color="grey", alpha=0.15, linewidth=0)
         ax.grid(alpha=0.3)
         ax.xaxis.get_major_locator().set_params(integer=True)
     return figure

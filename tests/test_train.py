@@ -23,6 +23,11 @@ def run(script: str, *arguments: object, cwd: Path = ROOT) -> subprocess.Complet
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
+def train(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """train.py without practice, which takes longer than all else here."""
+    return run("train.py", "--practice", 0, *arguments)
+
+
 def draw_field(folder: Path, split: str, name: str, label: str, x: int) -> None:
     """A dark disc on a light field of 160 x 128 with spots that are nowhere else, and its mask."""
     rows, columns = np.mgrid[:128, :160]
@@ -48,7 +53,7 @@ def smears(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(smears, tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    result = run("train.py", "--data", smears, "--out", folder, "--epochs", 2)
+    result = train("--data", smears, "--out", folder, "--epochs", 2)
     assert result.returncode == 0, result.stderr
     return folder, result.stdout
 
@@ -62,6 +67,7 @@ def test_a_run_leaves_everything_it_promises(finished):
         "config.json",
         "data.txt",
         "contact-sheet.png",
+        "anchors.png",
         "log.jsonl",
         "curves.png",
         "predictions.png",
@@ -92,7 +98,7 @@ def test_the_best_checkpoint_is_a_whole_model(finished):
 
 
 def test_a_run_is_resumed_where_it_stopped(smears, tmp_path):
-    assert run("train.py", "--data", smears, "--out", tmp_path / "run", "--epochs", 1).returncode == 0
+    assert train("--data", smears, "--out", tmp_path / "run", "--epochs", 1).returncode == 0
     checkpoint = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     checkpoint["arguments"]["epochs"] = 2  # as if it had been stopped in the middle
     torch.save(checkpoint, tmp_path / "run" / "last.pt")
@@ -101,6 +107,18 @@ def test_a_run_is_resumed_where_it_stopped(smears, tmp_path):
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
     assert [json.loads(line)["step"] for line in lines] == [2, 4]
+
+
+def test_practice_comes_first_and_is_part_of_the_run(smears, tmp_path):
+    result = run(
+        "train.py", "--data", smears, "--out", tmp_path / "run", "--epochs", 2, "--practice", 0.5, "--average", 0.5
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    # Two epochs of two steps are half of the run; practice, with hundreds of fields, ends after the other half.
+    assert [(line["practice"], line["step"]) for line in lines] == [(True, 4), (False, 6), (False, 8)]
+    for arguments in (("--practice", 1), ("--decay", 0)):
+        assert run("train.py", "--data", smears, *arguments).returncode == 2
 
 
 def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finished, smears, tmp_path):
@@ -168,7 +186,7 @@ def test_what_is_missing_is_named_with_the_remedy_before_anything_starts(script,
 
 def test_a_run_is_never_overwritten(finished, smears):
     before = (finished[0] / "log.jsonl").read_text()
-    result = run("train.py", "--data", smears, "--out", finished[0])
+    result = train("--data", smears, "--out", finished[0])
     assert result.returncode == 2
     assert "--resume" in result.stderr
     assert (finished[0] / "log.jsonl").read_text() == before
@@ -183,7 +201,7 @@ def test_a_replica_of_lisc_trains_end_to_end(tmp_path):
     Image.fromarray(np.zeros((184, 232), np.uint8)).save(empty)
     for folder, name in ((images / "neut", "{}.bmp"), (masks / "neut/areaforexpert1", "{}_expert.bmp")):
         (folder / name.format(50)).write_bytes((folder / name.format(1)).read_bytes())
-    result = run("train.py", "--data", lisc, "--out", tmp_path / "run", "--epochs", 1)
+    result = train("--data", lisc, "--out", tmp_path / "run", "--epochs", 1)
     assert result.returncode == 0, result.stderr
     assert f"left out: {empty}: no cell in this mask" in result.stderr
     assert "background alone names the class of" in result.stdout
@@ -192,7 +210,7 @@ def test_a_replica_of_lisc_trains_end_to_end(tmp_path):
     line = json.loads((tmp_path / "run/log.jsonl").read_text())
     assert 0 <= line["waiting"] < 1
     assert set(line["mask"]["per_class"]) == set(CLASSES)
-    again = run("train.py", "--data", lisc, "--out", tmp_path / "other", "--epochs", 1, "--strict")
+    again = train("--data", lisc, "--out", tmp_path / "other", "--epochs", 1, "--strict")
     assert again.returncode == 2
     assert str(empty) in again.stderr
     unlabelled = lisc / "LISC Database/More Dataset without Ground Truth"
@@ -205,10 +223,10 @@ def test_cross_validation_from_the_command_line(smears, tmp_path):
     shown = set()
     for fold in range(2):
         folder = tmp_path / str(fold)
-        result = run("train.py", "--data", smears, "--out", folder, "--epochs", 1, "--folds", 2, "--fold", fold)
+        result = train("--data", smears, "--out", folder, "--epochs", 1, "--folds", 2, "--fold", fold)
         assert "3 training images, 3 validation images" in result.stdout
         shown.add((folder / "data.txt").read_text())
-    assert run("train.py", "--data", smears, "--folds", 2, "--fold", 2).returncode == 2
+    assert train("--data", smears, "--folds", 2, "--fold", 2).returncode == 2
 
 
 def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path):
@@ -217,7 +235,7 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path):
     def heed_ctrl_c() -> None:  # a job in the background of a shell inherits that it is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    command += ["--epochs", "30"]
+    command += ["--epochs", "30", "--practice", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as process:
         validations = (line for line in process.stdout if line.startswith("epoch "))
         next(validations), next(validations)
@@ -241,7 +259,7 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named(smears):
-    result = run("train.py", "--data", smears, "--out", "/proc/run")
+    result = train("--data", smears, "--out", "/proc/run")
     assert result.returncode == 2
     assert "/proc/run" in result.stderr
     assert "Traceback" not in result.stderr
