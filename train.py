@@ -77,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--average", type=float, default=0.0, metavar="B", help="validate and keep the exponential moving average of the "
         "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
     add("--practice", type=float, metavar="SHARE", help="the first share of the run learns from synthetic smears, crowded "
-        "with cells of all classes, drawn for the scale of the data (default: 0.4; 0 with synthetic data or --weights)")  # fmt: skip
+        "with cells of all classes, at the data's scale (default: 0.4; 0 with synthetic data or --weights)")  # fmt: skip
     add("--balance", type=float, default=0.0, help="0: every image once an epoch; 1: every class as often; between them, in "
         "between (default: %(default)s)")  # fmt: skip
     add(
