@@ -23,7 +23,7 @@ from data.splits import Splits, open_splits
 from maskrcnn import Config, MaskRCNN, run_folder
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
-from maskrcnn.evaluation.validate import validate
+from maskrcnn.evaluation.validate import score, validate
 from maskrcnn.learner import Learner
 from maskrcnn.precision import PRECISIONS, best_device
 from maskrcnn.schedule import Schedule
@@ -48,7 +48,8 @@ The run folder then holds
   predictions.png    ground truth beside prediction, for some validation images
   report.html        how good the best checkpoint is, for which class, how sure that is, where it fails; evaluation.txt,
                      .json and -*.png hold the same (see evaluate.py)
-  best.pt, last.pt   checkpoints; give the folder to predict.py --weights. Ctrl-C keeps both; --resume goes on
+  best.pt, last.pt   checkpoints: of the highest mean of mask AP with and without classes, and of the end. Give the folder
+                     to predict.py --weights. Ctrl-C keeps both; --resume goes on
 
 examples:
   python train.py --data synthetic --minutes 10
@@ -203,7 +204,7 @@ def train(args: argparse.Namespace) -> int:
             line["train"] = learner.train(batches.epochs(epochs), epochs * len(batches), args.precision, until)
             line |= {"step": schedule.step, "waiting": batches.waited / (schedule.seconds - begun)}
             line |= validate_now(learner, splits.val, args.precision)
-            is_best = all(line["mask"]["ap"] > earlier["mask"]["ap"] for earlier in history)
+            is_best = all(score(line) > score(earlier) for earlier in history)
             history.append({**line, "minutes": schedule.seconds / 60})
             print(run_folder.log_epoch(args.out, history), flush=True)  # at once, into a pipe too
             save_last()
