@@ -20,6 +20,12 @@ def area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
+def grow(boxes: Tensor, margin: float) -> Tensor:
+    """Boxes [N, 4] with `margin` of their width and height added on every side."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    return torch.cat([boxes[:, :2] - margin * size, boxes[:, 2:] + margin * size], dim=1)
+
+
 def iou(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of every pair. a [N, 4], b [M, 4] -> [N, M], in 0..1; 0 where both boxes are empty."""
     left_top = torch.maximum(a[:, None, :2], b[None, :, :2])  # [N, M, 2]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn.backbone import Features, ResNet, ResNetFPN, norm_layer
+from maskrcnn.boxes import grow
 from maskrcnn.config import Config
 from maskrcnn.heads import BoxHead, Detections, Detector, MaskHead, box_loss, mask_loss, mask_targets, paste_masks
 from maskrcnn.images import Batch, ImageTransform, Targets, image_size, scale_boxes
@@ -110,11 +111,12 @@ class MaskRCNN(nn.Module):
         yield "box_head", prediction
         detections = self.detector(prediction, proposals, batch.sizes)
         yield "detections", detections
-        mask_roi_features = self._cut(features, detections.boxes, self.config.mask_roi_size)
+        mask_rois = [grow(boxes, self.config.mask_margin) for boxes in detections.boxes]
+        mask_roi_features = self._cut(features, mask_rois, self.config.mask_roi_size)
         yield "mask_roi_features", mask_roi_features
         masks = self.mask_head(mask_roi_features.roi_features, torch.cat(detections.labels))  # [D, K, 28, 28]
         yield "mask_head", masks
-        yield "results", restore(batch, detections, masks.probabilities())
+        yield "results", restore(batch, detections, mask_rois, masks.probabilities())
 
     def _learn(
         self, features: Features, proposals: list[Tensor], gt: Targets, rpn_losses: RPNLosses
@@ -137,11 +139,12 @@ class MaskRCNN(nn.Module):
         )
         yield "box_losses", box_losses
         positives = rois.positives()
-        mask_roi_features = self._cut(features, positives.boxes, c.mask_roi_size)
+        mask_rois = [grow(boxes, c.mask_margin) for boxes in positives.boxes]
+        mask_roi_features = self._cut(features, mask_rois, c.mask_roi_size)
         yield "mask_roi_features", mask_roi_features
         mask = self.mask_head(mask_roi_features.roi_features, torch.cat(positives.labels))  # [P, K, 28, 28]
         yield "mask_head", mask
-        targets = mask_targets(positives.boxes, positives.matched, gt.masks, c.mask_size, c.roi_aligned)
+        targets = mask_targets(mask_rois, positives.matched, gt.masks, c.mask_size, c.roi_aligned)
         yield "mask_targets", targets
         yield (
             "losses",
@@ -164,13 +167,16 @@ class MaskRCNN(nn.Module):
         return self.roi_features(features.maps[levels], features.strides[levels], boxes, size)
 
 
-def restore(batch: Batch, detections: Detections, masks: Tensor) -> list[dict[str, Tensor]]:
-    """Detections and their masks [D, 28, 28] of all images -> one dict an image, in pixels of the images given."""
+def restore(batch: Batch, detections: Detections, mask_rois: list[Tensor], masks: Tensor) -> list[dict[str, Tensor]]:
+    """Detections and their masks -> one dict an image, in pixels of the images given.
+
+    mask_rois: [D_i, 4] for each image, the boxes that the masks [D, 28, 28] of all images together lie in.
+    """
     results = []
     for i, mask in enumerate(masks.split([len(boxes) for boxes in detections.boxes])):
         size = batch.original_sizes[i]
         boxes = scale_boxes(detections.boxes[i], batch.sizes[i], size)
-        pasted = paste_masks(mask, boxes, size)[:, None]  # [D_i, 1, H, W]
+        pasted = paste_masks(mask, scale_boxes(mask_rois[i], batch.sizes[i], size), size)[:, None]  # [D_i, 1, H, W]
         results.append(
             {"boxes": boxes, "labels": detections.labels[i], "scores": detections.scores[i], "masks": pasted}
         )
