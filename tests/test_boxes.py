@@ -53,6 +53,12 @@ def test_iou_of_no_boxes_has_the_shape_of_all_pairs(n, m):
     assert box_algebra.iou(random_boxes(n), random_boxes(m)).shape == (n, m)
 
 
+def test_a_grown_box_keeps_its_centre_and_gains_the_margin_on_every_side():
+    box = torch.tensor([[10.0, 20, 30, 60]])
+    torch.testing.assert_close(box_algebra.grow(box, 0.1), torch.tensor([[8.0, 16, 32, 64]]))
+    assert torch.equal(box_algebra.grow(box, 0), box)
+
+
 def test_encode_by_hand():
     reference = torch.tensor([[0.0, 0.0, 10.0, 20.0]])  # centre (5, 10), size (10, 20)
     box = torch.tensor([[5.0, 5.0, 25.0, 15.0]])  # centre (15, 10), size (20, 10)

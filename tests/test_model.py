@@ -110,6 +110,30 @@ def test_detection_returns_torchvisions_convention(model):
         assert (result["boxes"] <= torch.tensor([width, height, width, height]) + 1e-4).all()
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.25])
+def test_masks_are_predicted_in_boxes_grown_by_the_margin(margin):
+    torch.manual_seed(0)
+    model = MaskRCNN(Config.lisc(min_size=96, max_size=128, score_threshold=0.0, mask_margin=margin)).eval()
+    image, target = sample()
+    with torch.no_grad():
+        model.mask_head.mask_logits.bias.fill_(100.0)  # all of the box is cell
+        result = model([image])[0]
+        learning = dict(model.stages([image], [target]))
+    rows, columns = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(128) + 0.5, indexing="ij")
+    for (x1, y1, x2, y2), mask in zip(result["boxes"][:10].tolist(), result["masks"][:10, 0], strict=True):
+        dx, dy = margin * (x2 - x1), margin * (y2 - y1)
+        inside = (columns > x1 - dx) & (columns < x2 + dx) & (rows > y1 - dy) & (rows < y2 + dy)
+        # At the edge of the box a mask fades out over its last half bin.
+        assert ((mask > 0.5) & ~inside).sum() == 0
+        assert (mask > 0.5).sum() > 0.8 * inside.sum()
+    # In training the ground-truth box is one of the RoIs: of a disc it holds pi / 4, of a larger box accordingly less.
+    positives = learning["rois"].positives().boxes[0]
+    exact = (positives - target["boxes"]).abs().amax(dim=1).argmin()
+    assert torch.equal(positives[exact], target["boxes"][0])
+    share = float(learning["mask_targets"].masks[exact].mean())
+    assert share == pytest.approx(torch.pi / 4 / (1 + 2 * margin) ** 2, abs=0.01)
+
+
 def test_training_returns_five_losses_and_evaluation_can_too(model):
     image, target = sample()
     with torch.no_grad():
