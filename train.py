@@ -72,14 +72,14 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--decay",
         type=float,
-        default=1.0,
+        default=0.5,
         help="the last share of the run, over which the rate falls (default: %(default)s)",
     )
-    add("--average", type=float, default=0.0, metavar="B", help="validate and keep the exponential moving average of the "
+    add("--average", type=float, default=0.998, metavar="B", help="validate and keep the exponential moving average of the "
         "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
     add("--practice", type=float, metavar="SHARE", help="the first share of the run learns from synthetic smears, crowded "
-        "with cells of all classes, at the data's scale (default: 0.4; 0 with synthetic data or --weights)")  # fmt: skip
-    add("--balance", type=float, default=0.0, help="0: every image once an epoch; 1: every class as often; between them, in "
+        "with cells of all classes, at the data's scale (default: 0.35; 0 with synthetic data or --weights)")  # fmt: skip
+    add("--balance", type=float, default=0.5, help="0: every image once an epoch; 1: every class as often; between them, in "
         "between (default: %(default)s)")  # fmt: skip
     add(
         "--set",
@@ -105,7 +105,7 @@ def parse_arguments() -> argparse.Namespace:
         if getattr(args, name) is not None and not 0 < getattr(args, name) < math.inf:
             parser.error(f"argument --{name}: must be above 0, got {getattr(args, name)}")
     if args.practice is None:
-        args.practice = 0.0 if args.weights or args.data == "synthetic" else 0.4
+        args.practice = 0.0 if args.weights or args.data == "synthetic" else 0.35
     if not 0 <= args.practice < 1 or not 0 < args.decay <= 1:
         parser.error(f"arguments --practice and --decay are shares of the run, got {args.practice} and {args.decay}")
     return args

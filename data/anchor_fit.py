@@ -3,6 +3,8 @@
 Glossary: N cells, A anchors.
 """
 
+import math
+
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -23,7 +25,7 @@ def best_overlaps(model: MaskRCNN, dataset: SmearDataset) -> Tensor:
         if resized not in anchors_of:
             padded = image_size(model.transform.batch([torch.zeros(3, *size)]).pixels)
             strides = [4 << level for level in range(len(model.config.anchor_sizes))]
-            maps = [torch.empty(1, 0, padded[0] // stride, padded[1] // stride) for stride in strides]
+            maps = [torch.empty(1, 0, *(math.ceil(length / stride) for length in padded)) for stride in strides]
             anchors_of[resized] = model.anchors(maps, padded).boxes
         best.append(iou(scale_boxes(sample.boxes, size, resized), anchors_of[resized]).amax(dim=1))
     return torch.cat(best)

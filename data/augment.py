@@ -187,7 +187,7 @@ class Augmentation:
     stain: float = 0.12
     light: float = 0.06
     blur: float = 1.0
-    copies: float = 0.3
+    copies: float = 1.5
 
     def __call__(self, sample: Sample, size: Size, donors: Sequence[Sample] = ()) -> Sample:
         """A changed sample of that size (height, width), which need not be the image's own. donors: whose cells to paste."""

@@ -121,11 +121,14 @@ class Config:
         """For stained blood smears, from random weights, on a CPU: small images, GroupNorm, nothing frozen.
 
         White cells are 53 to 107 px across at 720 x 576, so 24 to 48 px here: anchors of 16, 32 and 64 px on P2 to P4 fit
-        them, and every RoI is read from P2. Five classes of one kind of thing need no heads as wide as COCO's eighty.
+        them, and every RoI is read from P2. train.py gives other images the size at which their cells are as large. Five
+        classes of one kind of thing need no heads as wide as COCO's eighty, and can share boxes and masks, as rare classes
+        have to.
         """
         preset: dict[str, Any] = {
             "min_size": 256,
             "max_size": 384,
+            "size_divisor": 32,
             "antialias": True,
             "image_mean": (0.75, 0.67, 0.73),
             "image_std": (0.2, 0.2, 0.2),
@@ -137,9 +140,12 @@ class Config:
             "rpn_pre_nms": (500, 250),
             "rpn_post_nms": (250, 100),
             "roi_canonical_size": 112,
-            "roi_batch": 128,
+            "roi_batch": 64,
             "box_head_width": 512,
             "mask_head_width": 128,
+            "mask_margin": 0.07,
+            "class_agnostic_boxes": True,
+            "class_agnostic_masks": True,
         }
         return cls(class_names=tuple(class_names), **{**preset, **changes})
 
