@@ -74,7 +74,7 @@ def test_stages_come_in_the_papers_order_and_print_their_shapes(model):
     assert [name for name, _ in detection] == DETECTION
     assert [name for name, _ in training] == TRAINING
     printed = {name: repr(output) for name, output in detection}
-    assert "float32 [1, 128, 32, 32]" in printed["features"]  # P2 of an image padded to 128 x 128
+    assert "float32 [1, 128, 24, 32]" in printed["features"]  # P2 of an image of 96 x 128
     assert "objectness: float32 [1, " in printed["rpn"]
     assert "roi_features: float32 [100, 128, 7, 7]" in printed["roi_features"]
     assert all(len(text) < 1000 for name, text in printed.items() if name != "results")

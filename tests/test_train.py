@@ -247,8 +247,7 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path):
     assert len(saved["history"]) >= 2
     step = saved["step"]
     saved["arguments"]["epochs"] = step // 2 + 3  # of two steps each
-    extra = {name: saved[name] for name in ("optimizer", "step", "seconds", "arguments", "history")}
-    save_checkpoint(tmp_path / "run/last.pt", model, **extra)
+    save_checkpoint(tmp_path / "run/last.pt", model, **saved)
     result = run("train.py", "--resume", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]

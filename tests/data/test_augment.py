@@ -194,8 +194,8 @@ def test_the_box_of_what_a_view_shows_is_that_of_its_mask(smear, window, size):
     image, target = view(*smear, window, size)
     assert image.shape == (3, *size)
     assert target["masks"].shape[1:] == size
-    # A soft edge reaches a pixel further out than the box, or half of one less far in.
-    assert (bounding_boxes(target["masks"] > 0) - target["boxes"]).abs().max() <= max(1.0, size[0] / 90)
+    # A pixel is a mean over the width of two around its centre, so it may know of a cell that ends 1.5 from its far side.
+    assert (bounding_boxes(target["masks"] > 0) - target["boxes"]).abs().max() <= max(1.5, size[0] / 90)
     share = target["masks"].sum((1, 2)) / (size[0] * size[1])
     x1, y1, x2, y2 = window
     inside = smear[1]["masks"][:, max(y1, 0) : y2, max(x1, 0) : x2].sum((1, 2)) / ((x2 - x1) * (y2 - y1))
@@ -305,7 +305,7 @@ def test_augmentation_keeps_image_boxes_and_masks_together(smear):
         assert image.shape == (3, 60, 80)
         assert 0 <= image.min() <= image.max() <= 1
         assert len(target["boxes"]) == len(target["labels"]) == len(target["masks"])
-        assert (bounding_boxes(target["masks"] > 0) - target["boxes"]).abs().max() <= 1
+        assert (bounding_boxes(target["masks"] > 0) - target["boxes"]).abs().max() <= 1.5  # soft edges, as above
         assert (target["masks"].sum(0) <= 1 + 1e-5).all()
         pasted += len(target["labels"]) > 2
     assert pasted > 3
