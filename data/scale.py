@@ -10,8 +10,8 @@ from torch import Tensor
 
 from data.dataset import SmearDataset
 
-CELL_SIDE = 48  # pixels that the longer side of a typical cell's box should have
-SIZES = (96, 512)  # limits of the shorter side of an image
+CELL_SIDE = 60  # pixels that the longer side of a typical cell's box should have
+SIZES = (96, 320)  # limits of the shorter side of an image: larger ones take long, and gain little
 STEP = 32  # padding makes sides a multiple of it
 
 

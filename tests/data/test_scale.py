@@ -25,9 +25,9 @@ def test_sides_are_in_shorter_sides_of_the_image():
 @pytest.mark.parametrize(
     ("height", "side", "size"),
     [
-        (480, 180, 128),  # 48 pixels of 128 are as much as 180 of 480
-        (576, 85, 320),  # LISC: 325, to a multiple of 32
-        (576, 20, 512),  # no larger
+        (480, 180, 160),  # 60 pixels of 160 are as much as 180 of 480
+        (576, 130, 256),  # 266, to a multiple of 32
+        (576, 85, 320),  # LISC: no larger
         (300, 250, 96),  # no smaller
     ],
 )
