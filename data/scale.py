@@ -11,7 +11,7 @@ from torch import Tensor
 from data.dataset import SmearDataset
 
 CELL_SIDE = 60  # pixels that the longer side of a typical cell's box should have
-SIZES = (96, 320)  # limits of the shorter side of an image: larger ones take long, and gain little
+SIZES = (96, 320)  # limits of the shorter side of an image: larger ones take long
 STEP = 32  # padding makes sides a multiple of it
 
 
