@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskrcnn.backbone.norm import Norm
-from maskrcnn.backbone.resnet import STAGE_CHANNELS, ResNet
+from maskrcnn.backbone.resnet import ResNet
 from maskrcnn.describe import describe
 
 
@@ -59,7 +59,7 @@ class ResNetFPN(nn.Module):
         super().__init__()
         self.channels = channels
         self.resnet = resnet
-        self.fpn = FPN(STAGE_CHANNELS, channels, norm)
+        self.fpn = FPN(resnet.channels, channels, norm)
 
     def forward(self, pixels: Tensor) -> Features:
         return Features(self.names, self.fpn(self.resnet(pixels)), self.strides)

@@ -1,7 +1,7 @@
-"""ResNet-50 and ResNet-101 (He et al. 2016, table 1), the bottom-up pathway: C2 to C5.
+"""ResNets (He et al. 2016, table 1), the bottom-up pathway: C2 to C5.
 
 Glossary: the stages res2 to res5 are conv2_x to conv5_x of the paper; their outputs C2 to C5 have strides 4, 8, 16, 32 and
-256, 512, 1024, 2048 channels.
+64, 128, 256, 512 channels, times the expansion of the block: 1 in ResNet-18 and 34, 4 in ResNet-50 and 101.
 """
 
 import torch.nn.functional as F
@@ -9,12 +9,35 @@ from torch import Tensor, nn
 
 from maskrcnn.backbone.norm import Norm, conv_norm
 
-BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-STAGE_CHANNELS = (256, 512, 1024, 2048)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 plus the shortcut (He et al. 2016, fig. 5 left). [N, in, H, W] -> [N, out, H/s, W/s].
+
+    There is no 1x1 that could have the stride: stride_in_1x1 changes nothing.
+    """
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm, stride_in_1x1: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.norm1 = norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = norm(out_channels)
+        self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.shortcut is None else conv_norm(x, *self.shortcut)
+        # In place, since no gradient needs what a norm or convolution returned before the ReLU.
+        x = F.relu(conv_norm(x, self.conv1, self.norm1), inplace=True)
+        return F.relu(conv_norm(x, self.conv2, self.norm2).add_(shortcut), inplace=True)
 
 
 class Bottleneck(nn.Module):
     """1x1 down, 3x3, 1x1 up, plus the shortcut (He et al. 2016, fig. 5 right). [N, in, H, W] -> [N, out, H/s, W/s]."""
+
+    expansion = 4
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm, stride_in_1x1: bool) -> None:
         super().__init__()
@@ -27,17 +50,29 @@ class Bottleneck(nn.Module):
         self.norm2 = norm(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.norm3 = norm(out_channels)
-        self.shortcut: nn.Sequential | None = None
-        if stride != 1 or in_channels != out_channels:
-            projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(projection, norm(out_channels))
+        self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.shortcut is None else conv_norm(x, *self.shortcut)
-        # In place, since no gradient needs what a norm or convolution returned before the ReLU.
-        x = F.relu(conv_norm(x, self.conv1, self.norm1), inplace=True)
+        x = F.relu(conv_norm(x, self.conv1, self.norm1), inplace=True)  # in place as above
         x = F.relu(conv_norm(x, self.conv2, self.norm2), inplace=True)
         return F.relu(conv_norm(x, self.conv3, self.norm3).add_(shortcut), inplace=True)
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Sequential | None:
+    """A projection where size or channels change; elsewhere none is needed (He et al. 2016, sec. 3.3, option B)."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), norm(out_channels))
+
+
+# Name -> its block, and how many of them are in res2 .. res5.
+KINDS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
 
 
 class Stem(nn.Module):
@@ -57,21 +92,23 @@ class Stem(nn.Module):
 class ResNet(nn.Module):
     """Pixels [N, 3, H, W] -> (C2, C3, C4, C5).
 
-    kind: a key of BLOCKS; else ValueError. norm: channels -> module. stride_in_1x1: see Bottleneck. frozen_stages: how many
-    of stem, res2, res3, res4, res5, counted from the input, do not train.
+    kind: a key of KINDS; else ValueError. norm: channels -> module. stride_in_1x1: see Bottleneck. frozen_stages: how many
+    of stem, res2, res3, res4, res5, counted from the input, do not train. `channels`: those of C2 to C5.
     """
 
     def __init__(self, kind: str, norm: Norm, stride_in_1x1: bool = False, frozen_stages: int = 0) -> None:
         super().__init__()
-        if kind not in BLOCKS:
-            raise ValueError(f"backbone {kind!r} is not known; choose {' or '.join(BLOCKS)}")
+        if kind not in KINDS:
+            raise ValueError(f"backbone {kind!r} is not known; choose {' or '.join(KINDS)}")
         self.stem = Stem(norm)
+        block_type, counts = KINDS[kind]
+        self.channels = tuple(width * block_type.expansion for width in (64, 128, 256, 512))
         in_channels = 64
-        for number, (blocks, channels) in enumerate(zip(BLOCKS[kind], STAGE_CHANNELS, strict=True), start=2):
+        for number, (count, channels) in enumerate(zip(counts, self.channels, strict=True), start=2):
             stage = nn.Sequential()
-            for block in range(blocks):
+            for block in range(count):
                 stride = 2 if block == 0 and number > 2 else 1
-                stage.append(Bottleneck(in_channels, channels, stride, norm, stride_in_1x1))
+                stage.append(block_type(in_channels, channels, stride, norm, stride_in_1x1))
                 in_channels = channels
             self.add_module(f"res{number}", stage)
         self._initialise()
@@ -87,6 +124,6 @@ class ResNet(nn.Module):
         x = self.stem(pixels)  # [N, 64, H/4, W/4]
         stages = []
         for number in range(2, 6):
-            x = self.get_submodule(f"res{number}")(x)  # [N, 256 * 2^(number - 2), H / 2^number, W / 2^number]
+            x = self.get_submodule(f"res{number}")(x)  # [N, channels[number - 2], H / 2^number, W / 2^number]
             stages.append(x)
         return tuple(stages)
