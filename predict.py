@@ -18,7 +18,7 @@ from maskrcnn.heads.paste import label_map
 from maskrcnn.outputs import Results, splash
 from maskrcnn.precision import PRECISIONS, autocast, best_device
 from maskrcnn.turns import detect_all_ways
-from maskrcnn.visualize import overlay
+from maskrcnn.drawing import overlay
 from maskrcnn.weights import load_checkpoint
 
 EPILOG = """for every image NAME.* three files are written to --out:

@@ -28,7 +28,7 @@ from maskrcnn.learner import Learner
 from maskrcnn.precision import PRECISIONS, best_device
 from maskrcnn.schedule import Schedule
 from maskrcnn.settings import parse_settings
-from maskrcnn.visualize import examples
+from maskrcnn.run_pictures import examples
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint
 
 SYNTHETIC = Path("data/synthetic-smears")

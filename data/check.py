@@ -13,7 +13,7 @@ from data.dataset import PARTS
 from data.leakage import of_splits
 from data.lisc import CLASSES
 from data.splits import Splits, open_splits
-from maskrcnn.visualize import draw_objects
+from maskrcnn.drawing import draw_objects
 
 COLUMNS, ROWS = 6, 8  # of the contact sheet
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from data import augment
 from data.augment import Augmentation, Sample
 from data.splits import open_splits
-from maskrcnn.visualize import draw_objects
+from maskrcnn.drawing import draw_objects
 
 
 def changes(sample: Sample, donors: Sequence[Sample]) -> dict[str, Sample]:

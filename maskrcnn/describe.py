@@ -6,7 +6,12 @@ from typing import Any
 from torch import Tensor
 
 
-def describe(output: Any) -> str:
+def describe(output: Any) -> None:
+    """Print the `description` of anything that a stage yields."""
+    print(description(output))
+
+
+def description(output: Any) -> str:
     """Text that names every field of a stage's output, with shape, dtype and range of each tensor in it.
 
     output: a tensor, a named tuple of a stage, or a list, tuple or mapping of such.

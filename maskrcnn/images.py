@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 
 Size = tuple[int, int]
 
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     original_sizes: list[Size]
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class Targets(NamedTuple):
@@ -38,7 +38,7 @@ class Targets(NamedTuple):
     masks: list[Tensor]  # [N_i, H_i, W_i] float in 0..1
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class ImageTransform:
@@ -88,6 +88,11 @@ class ImageTransform:
         padded = [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in resized]
         pixels = torch.cat(padded).contiguous(memory_format=torch.channels_last)
         return Batch(pixels, sizes, [image_size(image) for image in images])
+
+    def picture(self, batch: Batch, i: int) -> Tensor:
+        """Image i of a batch in its own colours again, padding included: [3, H, W] in 0..1."""
+        mean, std = (batch.pixels.new_tensor(x)[:, None, None] for x in (self.mean, self.std))
+        return (batch.pixels[i] * std + mean).clamp(0, 1)
 
     def targets(self, targets: Sequence[dict[str, Tensor]], batch: Batch, num_classes: int) -> Targets:
         """Check ground truth (see `MaskRCNN.forward` for its form) and bring it to the batch's sizes."""

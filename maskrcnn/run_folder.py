@@ -10,7 +10,7 @@ from typing import Any
 
 from maskrcnn.evaluation.validate import MEASURES
 from maskrcnn.model import MaskRCNN
-from maskrcnn.visualize import curves
+from maskrcnn.run_pictures import curves
 
 LOG = "log.jsonl"
 

@@ -1,156 +1,312 @@
-"""Pictures: objects on an image, predictions beside ground truth, the curves of a training run.
+"""A picture of every stage's output, in the order of `MaskRCNN.stages`.
 
-Functions that draw on an Axes take and return it, so that a notebook can lay several out as it likes.
+Each function takes what the stage yields and a matplotlib Axes, draws on it, and returns it. Those that draw boxes lay them
+over what is there: draw the image first (`draw_batch`). Coordinates are continuous pixels of the resized image: pixel i
+covers i to i + 1. Levels are counted from 0, the finest, and called P2, P3, ...; `image` is the number in the batch.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import Rectangle
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from maskrcnn.evaluation.validate import MEASURES
-from maskrcnn.heads import named_once
-from maskrcnn.model import MaskRCNN
-from maskrcnn.precision import autocast
+from maskrcnn import boxes as box_algebra
+from maskrcnn.backbone import Features
+from maskrcnn.drawing import CLASS_COLOURS, COLOURS, draw_box, draw_image, draw_outline
+from maskrcnn.heads import BoxPrediction, Detections, MaskPrediction, MaskTargets
+from maskrcnn.images import Batch, ImageTransform
+from maskrcnn.roi import RoIs, roi_align
+from maskrcnn.rpn import Anchors, Proposals, RPNPrediction, RPNTargets, nms
 
-COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
-# tab10 without the grey, brown and pinks that a stained smear is made of; the rest follow for longer lists of classes.
-CLASS_COLOURS = [COLOURS[i] for i in (0, 1, 2, 8, 3, 9, 4, 5, 6, 7)]
+GREY = "0.55"
+LINES = ("-", "--", ":", "-.")  # of one anchor shape after the other
 
 
-def draw_image(ax: Axes, image: Tensor) -> Axes:
-    """image: float [3, H, W] in 0..1, in continuous coordinates: pixel i covers i to i + 1."""
-    height, width = image.shape[-2:]
-    ax.imshow(image.permute(1, 2, 0).clamp(0, 1).cpu().numpy(), extent=(0, width, height, 0), interpolation="nearest")
+def level_name(level: int) -> str:
+    """The paper's name: stride 4 is P2 (Lin et al. 2017, sec. 3)."""
+    return f"P{level + 2}"
+
+
+def draw_batch(ax: Axes, batch: Batch, transform: ImageTransform, image: int = 0) -> Axes:
+    """An image of the batch as the network sees it, in its own colours again; dashed: where padding begins."""
+    draw_image(ax, transform.picture(batch, image))
+    height, width = batch.sizes[image]
+    ax.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="black", linestyle="--", linewidth=0.8))
+    return ax
+
+
+def draw_features(
+    ax: Axes, features: Features, level: int = 0, image: int = 0, channel: int | None = None, alpha: float = 1.0
+) -> Axes:
+    """One channel of a feature map, or how strong all of them are together (their root mean square)."""
+    maps = features.maps[level][image].detach().float().cpu()  # [C, H, W]
+    shown = maps.square().mean(dim=0).sqrt() if channel is None else maps[channel]
+    height, width, stride = *shown.shape, features.strides[level]
+    ax.imshow(shown.numpy(), extent=(0, width * stride, height * stride, 0), alpha=alpha)
+    ax.set_title(f"{features.names[level]}: {height} x {width}")
     ax.set_axis_off()
     return ax
 
 
-def draw_objects(
-    ax: Axes, image: Tensor, objects: Mapping[str, Tensor], class_names: Sequence[str], min_score: float = 0.0
+class Grid(NamedTuple):
+    """How the anchors of a level stand: boxes [rows, columns, A_cell, 4], and pixels from one cell to the next."""
+
+    boxes: Tensor
+    stride: float
+
+
+def grid_of(anchors: Anchors, level: int) -> Grid:
+    """The anchors of a level, cell by cell."""
+    boxes = anchors.boxes.split(anchors.per_level)[level].cpu()
+    x, y = _centres(boxes).unbind(dim=1)
+    here = (x == x[0]) & (y == y[0])
+    per_cell = int(here.sum())
+    columns = int((y == y[0]).sum()) // per_cell
+    boxes = boxes.view(-1, columns, per_cell, 4)
+    if columns > 1 or len(boxes) > 1:
+        step = x[per_cell] - x[0] if columns > 1 else y[columns * per_cell] - y[0]
+        return Grid(boxes, float(step))
+    return Grid(boxes, 2 * grid_of(anchors, level - 1).stride if level else float(2 * x[0]))
+
+
+def draw_anchors(ax: Axes, anchors: Anchors, point: tuple[float, float], levels: Sequence[int] | None = None) -> Axes:
+    """The anchors of the cell nearest to a point (x, y), of each level: a colour a level, a kind of line a shape."""
+    for level in range(len(anchors.per_level)) if levels is None else levels:
+        boxes = grid_of(anchors, level).boxes.flatten(0, 1)  # [cells, A_cell, 4]
+        cell = boxes[(_centres(boxes[:, 0]) - torch.tensor(point)).square().sum(dim=1).argmin()]
+        for box, line in zip(cell, (LINES * len(cell))[: len(cell)], strict=True):
+            _draw_boxes(ax, box[None], edgecolor=COLOURS[level % 10], linestyle=line)
+        x, y = _centres(cell[:1])[0].tolist()
+        ax.plot(x, y, ".", color=COLOURS[level % 10], label=f"{level_name(level)}: {len(cell)} a cell")
+    ax.legend(fontsize=7, loc="upper right")
+    return ax
+
+
+def draw_objectness(
+    ax: Axes, prediction: RPNPrediction, anchors: Anchors, level: int, image: int = 0, alpha: float = 0.6
 ) -> Axes:
-    """The image with the outline, box and class of each object.
+    """Heat: how sure the RPN is, at each cell of a level, that the best of the cell's anchors holds an object."""
+    grid = grid_of(anchors, level)
+    logits = prediction.objectness.detach().split(anchors.per_level, dim=1)[level][image].cpu()
+    best = logits.sigmoid().view(grid.boxes.shape[:3]).amax(dim=2)  # [rows, columns]
+    extent = (0, best.shape[1] * grid.stride, best.shape[0] * grid.stride, 0)
+    ax.imshow(best.numpy(), extent=extent, cmap="inferno", vmin=0, vmax=1, alpha=alpha)
+    ax.set_title(f"objectness on {level_name(level)}, up to {float(best.max()):.2f}")
+    return ax
 
-    image: float [3, H, W]; objects: a target or a prediction of `MaskRCNN` (boxes, labels, masks; scores if it has them).
+
+def draw_deltas(ax: Axes, prediction: RPNPrediction, anchors: Anchors, image: int = 0, count: int = 12) -> Axes:
+    """The anchors most likely to hold an object (grey), the boxes that their deltas make of them, an arrow between both."""
+    best = prediction.objectness[image].detach().topk(count).indices
+    before = anchors.boxes[best]
+    after = box_algebra.decode(prediction.deltas.detach()[image, best], before).cpu()
+    _draw_boxes(ax, before, edgecolor=GREY, linestyle="--", linewidth=0.8)
+    _draw_boxes(ax, after, edgecolor="tab:red")
+    for start, end in zip(_centres(before.cpu()).tolist(), _centres(after).tolist(), strict=True):
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "black", "shrinkA": 0, "shrinkB": 0})
+    return ax
+
+
+def draw_rpn_targets(ax: Axes, targets: RPNTargets, anchors: Anchors, image: int = 0) -> Axes:
+    """The anchors that learn: those that are objects (blue boxes), and the centres of those drawn as background (grey)."""
+    count = len(anchors.boxes)
+
+    def own(index: Tensor) -> Tensor:
+        return anchors.boxes[index[index // count == image] % count].cpu()
+
+    positive, negative = own(targets.positive), own(targets.negative)
+    x, y = _centres(negative).unbind(dim=1)
+    ax.plot(x.numpy(), y.numpy(), ".", color=GREY, markersize=3, label=f"{len(negative)} background")
+    _draw_boxes(ax, positive, edgecolor="tab:blue", label=f"{len(positive)} object")
+    ax.legend(fontsize=7, loc="upper right")
+    return ax
+
+
+def draw_proposals(ax: Axes, proposals: Proposals, image: int = 0, count: int | None = None) -> Axes:
+    """The best proposals of an image, the brighter the more likely to hold an object."""
+    boxes, scores = proposals.boxes[image][:count], proposals.objectness[image][:count].detach().cpu()
+    # The best are drawn last, on top.
+    _draw_boxes(ax, boxes.flip(0), edgecolor=colormaps["plasma"](scores.flip(0).numpy()))
+    ax.set_title(f"{len(boxes)} proposals")
+    return ax
+
+
+def suppressors(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """For each box [N, 4] the index of the kept box that strikes it out in NMS, of a kept box its own: int64 [N]."""
+    kept = nms(boxes, scores, iou_threshold)
+    overlaps = box_algebra.iou(boxes[kept], boxes) > iou_threshold  # [kept, N], best first
+    by = kept[overlaps.int().argmax(dim=0)]  # the first, so the best
+    by[kept] = kept
+    return by
+
+
+def draw_suppression(ax: Axes, boxes: Tensor, scores: Tensor, iou_threshold: float) -> Axes:
+    """NMS: each box that is kept in a colour of its own, and in the same colour, dashed, those that it strikes out."""
+    by = suppressors(boxes, scores, iou_threshold)
+    kept = [i for i, winner in enumerate(by.tolist()) if winner == i]
+    for number, winner in enumerate(sorted(kept, key=lambda i: -float(scores[i]))):
+        colour = COLOURS[number % 10]
+        losers = boxes[(by == winner) & (torch.arange(len(by), device=by.device) != winner)]
+        _draw_boxes(ax, losers, edgecolor=colour, linestyle="--", linewidth=0.8)
+        text = f"{float(scores[winner]):.2f}, strikes out {len(losers)}"
+        draw_box(ax, boxes[winner].tolist(), text, colour, line="-")
+    ax.set_title(f"NMS at {iou_threshold:g}: {len(kept)} of {len(boxes)} kept")
+    return ax
+
+
+def draw_rois(ax: Axes, rois: RoIs, class_names: Sequence[str], image: int = 0) -> Axes:
+    """The RoIs that the heads learn from: objects in the colours of their classes, background in grey."""
+    boxes, labels = rois.boxes[image].cpu(), rois.labels[image].cpu()
+    _draw_boxes(ax, boxes[labels == 0], edgecolor=GREY, linewidth=0.6, label=f"{int((labels == 0).sum())} background")
+    for label in labels[labels > 0].unique().tolist():
+        name = f"{int((labels == label).sum())} {class_names[label - 1]}"
+        _draw_boxes(ax, boxes[labels == label], edgecolor=class_colour(label), label=name)
+    ax.legend(fontsize=7, loc="upper right")
+    return ax
+
+
+def draw_roi_levels(ax: Axes, boxes: Tensor, levels: Tensor) -> Axes:
+    """Which map each RoI is cut from. boxes: [R, 4]; levels: [R], of RoIFeatures."""
+    for level in levels.unique().tolist():
+        of_level = boxes[levels == level]
+        label = f"{len(of_level)} from {level_name(level)}"
+        _draw_boxes(ax, of_level, edgecolor=COLOURS[level % 10], label=label)
+    ax.legend(fontsize=7, loc="upper right")
+    return ax
+
+
+def sampling_points(box: Tensor, size: tuple[int, int], bins: int, samples: int, aligned: bool = True) -> Tensor:
+    """Where RoIAlign reads a map of a size (height, width): (x, y) of each sample, [bins * samples, bins * samples, 2].
+
+    Nothing is computed again: a map that holds its own coordinates is read by `roi_align`, one bin a sample.
     """
+    y, x = (torch.arange(length) + 0.5 for length in size)
+    coordinates = torch.stack(torch.meshgrid(x, y, indexing="xy"))[None]  # [1, 2, H, W]
+    return roi_align(coordinates, [box[None]], bins * samples, 1.0, 1, aligned)[0].permute(1, 2, 0)
+
+
+def sampling_weights(
+    box: Tensor, size: tuple[int, int], bins: int, samples: int, place: tuple[int, int], aligned: bool = True
+) -> Tensor:
+    """How much of each pixel of a map of a size (height, width) is in the bin at place (row, column): [H, W].
+
+    RoIAlign is linear, so that its weights are its gradient.
+    """
+    pixels = torch.zeros(1, 1, *size, requires_grad=True)
+    roi_align(pixels, [box[None]], bins, 1.0, samples, aligned)[0, 0][place].backward()
+    assert pixels.grad is not None
+    return pixels.grad[0, 0]
+
+
+def draw_roi_bins(
+    ax: Axes, box: Tensor, size: tuple[int, int], bins: int, samples: int = 2, aligned: bool = True,
+    point: tuple[int, int] | None = None,
+) -> Axes:  # fmt: skip
+    """One RoI [4] on the pixels of its map: its bins, the points where they are sampled, and, for the point (row, column)
+    of all, the four pixels that it reads and how much of each."""
+    x1, y1, x2, y2 = box.tolist()
+    for i in range(bins + 1):
+        ax.plot([x1 + i * (x2 - x1) / bins] * 2, [y1, y2], color="tab:red", linewidth=1.2)
+        ax.plot([x1, x2], [y1 + i * (y2 - y1) / bins] * 2, color="tab:red", linewidth=1.2)
+    places = sampling_points(box, size, bins, samples, aligned)
+    ax.plot(*places.flatten(0, 1).numpy().T, "o", color="black", markersize=3)
+    if point is not None:
+        weights = sampling_weights(box, size, bins * samples, 1, point, aligned)
+        ax.plot(*places[point].tolist(), "o", color="tab:red", markersize=7)
+        for row, column in weights.nonzero().tolist():
+            ax.add_patch(Rectangle((column, row), 1, 1, facecolor="tab:blue", alpha=0.25))
+            text = f"{float(weights[row, column]):.2f}"
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color="tab:blue")
+    ax.set(xlim=(0, size[1]), ylim=(size[0], 0), aspect="equal")
+    ax.set_xticks(range(size[1] + 1), labels=[])
+    ax.set_yticks(range(size[0] + 1), labels=[])
+    ax.grid(color="0.8", linewidth=0.6)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def draw_class_scores(ax: Axes, prediction: BoxPrediction, roi: int, class_names: Sequence[str]) -> Axes:
+    """What the box head takes an RoI for: the softmax over background and classes."""
+    scores = prediction.class_logits[roi].detach().softmax(dim=0).cpu().numpy()
+    names = ["background", *class_names]
+    ax.barh(names, scores, color=[GREY, *(class_colour(k) for k in range(1, len(names)))])
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1), title=f"RoI {roi}: {names[int(scores.argmax())]}")
+    return ax
+
+
+def draw_mask_target(ax: Axes, targets: MaskTargets, roi: int) -> Axes:
+    """What the mask head should say of an RoI: M x M cells from 0 to 1."""
+    return _draw_cells(ax, targets.masks[roi], "target", cmap="gray", vmin=0, vmax=1)
+
+
+def draw_mask_logits(ax: Axes, prediction: MaskPrediction, roi: int, label: int | None = None) -> Axes:
+    """The logits of an RoI, by default those of its own class: above 0 (red) is the object."""
+    label = int(prediction.labels[roi]) if label is None else label
+    logits = prediction.mask_logits[roi, label - 1]
+    largest = float(logits.detach().abs().max())
+    return _draw_cells(ax, logits, "logits", cmap="RdBu_r", vmin=-largest, vmax=largest)
+
+
+def draw_pasted(ax: Axes, image: Tensor, result: Mapping[str, Tensor], index: int = 0) -> Axes:
+    """A pasted mask as heat over the image [3, H, W], and its outline at 0.5. result: what `MaskRCNN` returns."""
+    height, width = image.shape[-2:]
+    mask = result["masks"][index, 0].detach().float().cpu().numpy()
     draw_image(ax, image)
-    scores = objects.get("scores")
-    height, width = image.shape[-2:]
-    for i, (box, label) in enumerate(zip(objects["boxes"].tolist(), objects["labels"].tolist(), strict=True)):
-        if scores is not None and scores[i] < min_score:
-            continue
-        colour = CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
-        mask = objects["masks"][i].reshape(height, width).float().cpu().numpy()
-        draw_outline(ax, mask, colour)
-        text = class_names[label - 1] if scores is None else f"{class_names[label - 1]} {scores[i]:.2f}"
-        _draw_box(ax, box, text, colour)
-    ax.set_xlim(0, width)
-    ax.set_ylim(height, 0)
+    ax.imshow(mask, extent=(0, width, height, 0), cmap="inferno", vmin=0, vmax=1, alpha=0.5)
+    return draw_outline(ax, mask, "white", fill=False)
+
+
+def draw_detections(
+    ax: Axes, detections: Detections, class_names: Sequence[str], image: int = 0, min_score: float = 0.0
+) -> Axes:
+    """Boxes, classes and scores of what was found, before there are masks."""
+    values = (field[image].tolist() for field in detections)
+    for box, label, score in zip(*values, strict=True):
+        if score >= min_score:
+            draw_box(ax, box, f"{class_names[label - 1]} {score:.2f}", class_colour(label), line="-")
     return ax
 
 
-def draw_outline(ax: Axes, mask: np.ndarray, colour: Any, fill: bool = True) -> Axes:
-    """The outline of a mask [H, W] in 0..1, at 0.5."""
-    if mask.max(initial=0) < 0.5:
-        return ax
-    # A frame of background closes outlines at the border; contour levels run through pixel centres, hence - 0.5.
-    framed = np.pad(mask, 1)
-    x, y = np.arange(framed.shape[1]) - 0.5, np.arange(framed.shape[0]) - 0.5
-    if fill:
-        ax.contourf(x, y, framed, levels=[0.5, np.inf], colors=[colour], alpha=0.25)
-    ax.contour(x, y, framed, levels=[0.5], colors=[colour], linewidths=1.5)
+def draw_losses(ax: Axes, losses: Mapping[str, Tensor]) -> Axes:
+    """The losses that are added up, as bars."""
+    values = [float(value.detach()) for value in losses.values()]
+    ax.barh(list(losses), values, color=COLOURS[: len(values)])
+    for row, value in enumerate(values):
+        ax.text(value, row, f" {value:.3f}", va="center", fontsize=8)
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1.2 * max(values, default=1) or 1), title=f"losses, {sum(values):.3f} in all")
     return ax
 
 
-def _draw_box(ax: Axes, box: Sequence[float], text: str, colour: Any) -> None:
-    x1, y1, x2, y2 = box
-    ax.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=colour, linewidth=0.8, linestyle="--")
-    # The label stands above the box, or inside it where there is no room above.
-    ax.text(
-        max(x1, 0),
-        y1 if y1 > 16 else y1 + 2,
-        text,
-        fontsize=8,
-        color="white",
-        verticalalignment="bottom" if y1 > 16 else "top",
-        bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0},
-        clip_on=True,
-    )
+def class_colour(label: int) -> Any:
+    """Of label 1..K, the same in every picture."""
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
 
 
-def overlay(
-    image: Tensor, objects: Mapping[str, Tensor], class_names: Sequence[str], min_score: float = 0.0
-) -> np.ndarray:
-    """The picture of `draw_objects` in the image's own size: uint8 [H, W, 3]."""
-    height, width = image.shape[-2:]
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    draw_objects(figure.add_axes((0, 0, 1, 1)), image, objects, class_names, min_score)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:height, :width, :3].copy()
+def _centres(boxes: Tensor) -> Tensor:
+    """(x, y) of boxes [..., 4]."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
-def comparison(
-    examples: Sequence[tuple[Tensor, Mapping[str, Tensor], Mapping[str, Tensor]]],
-    class_names: Sequence[str],
-    min_score: float = 0.5,
-) -> Figure:
-    """Ground truth on the left, prediction on the right, a row an example (image, target, prediction)."""
-    heights = [5 * image.shape[-2] / image.shape[-1] for image, _, _ in examples]
-    figure = Figure(figsize=(10, sum(heights) + 0.5), layout="constrained")
-    axes = figure.subplots(len(examples), 2, squeeze=False, height_ratios=heights)
-    for (left, right), (image, target, prediction) in zip(axes, examples, strict=True):
-        draw_objects(left, image, target, class_names)
-        draw_objects(right, image, prediction, class_names, min_score)
-    axes[0][0].set_title("ground truth")
-    axes[0][1].set_title(f"prediction (score at least {min_score:g})")
-    return figure
+def _draw_boxes(ax: Axes, boxes: Tensor, label: str | None = None, **style: Any) -> None:
+    """Outlines of boxes [N, 4], however many."""
+    corners = boxes.detach().cpu().tolist()
+    rectangles = [Rectangle((x1, y1), x2 - x1, y2 - y1) for x1, y1, x2, y2 in corners]
+    ax.add_collection(PatchCollection(rectangles, facecolor="none", **{"linewidth": 1.2, **style}))
+    if label:
+        ax.plot([], [], color=style["edgecolor"], label=label)
 
 
-@torch.inference_mode()
-def examples(
-    model: MaskRCNN, dataset: Dataset[tuple[Tensor, dict[str, Tensor]]], precision: str = "auto", count: int = 5
-) -> Figure:
-    """`comparison` for `count` images, spread evenly over a data set with a length, of pairs of image and target."""
-    model.eval()
-    device = next(model.parameters()).device
-    shown = []
-    size = len(dataset)  # type: ignore[arg-type]
-    for i in torch.linspace(0, size - 1, min(count, size)).long().tolist():
-        image, target = dataset[i]
-        with autocast(device, precision):
-            prediction = model([image.to(device)])[0]
-        shown.append((image, target, {name: value.cpu() for name, value in named_once(prediction).items()}))
-    return comparison(shown, model.config.class_names)
-
-
-def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Losses and average precision over the epochs; grey: practice. history: the lines of a run's log.jsonl."""
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    losses, precision = figure.subplots(1, 2)
-    epochs = [line["epoch"] for line in history]
-    for i, name in enumerate(history[0]["train"]):
-        losses.plot(epochs, [line["train"][name] for line in history], color=COLOURS[i], label=name)
-        losses.plot(epochs, [line["val"][name] for line in history], color=COLOURS[i], linestyle="--")
-    losses.set(title="losses (solid: training, dashed: validation)", xlabel="epoch", ylabel="loss", ylim=(0, None))
-    losses.legend(fontsize=8)
-    for i, (kind, title) in enumerate(MEASURES.items()):
-        for name, style in (("ap", "-"), ("ap50", "--")):
-            values = [line[kind][name] for line in history]
-            precision.plot(epochs, values, style, color=COLOURS[i], label=f"{title} {name.upper()}")
-    precision.set(title="average precision on validation images", xlabel="epoch", ylabel="AP", ylim=(0, 1.02))
-    precision.legend(fontsize=8)
-    practice = [line["epoch"] for line in history if line.get("practice")]
-    for ax in (losses, precision):
-        if practice:
-            ax.axvspan(0, practice[-1], color="grey", alpha=0.15, linewidth=0)
-        ax.grid(alpha=0.3)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-    return figure
+def _draw_cells(ax: Axes, cells: Tensor, title: str, **style: Any) -> Axes:
+    values: np.ndarray = cells.detach().float().cpu().numpy()
+    ax.imshow(values, extent=(0, values.shape[1], values.shape[0], 0), **style)
+    ax.set_title(f"{title} {values.shape[0]} x {values.shape[1]}")
+    ax.set_axis_off()
+    return ax

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn import describe
+from maskrcnn.describe import description
 from maskrcnn.images import Batch
 from maskrcnn.roi import RoIs
 
@@ -15,7 +16,7 @@ class Output(NamedTuple):
     strides: tuple[int, ...]
 
     def __repr__(self):
-        return describe(self)
+        return description(self)
 
 
 @pytest.mark.parametrize(
@@ -32,12 +33,12 @@ class Output(NamedTuple):
     ],
 )
 def test_a_value_is_named_with_dtype_shape_and_range(value, text):
-    assert describe(value) == text
+    assert description(value) == text
 
 
 def test_every_field_of_an_output_has_its_line():
     output = Output([torch.zeros(2, 4), torch.ones(1, 4)], torch.tensor([0.5, 0.25]), (4, 8))
-    assert describe(output) == (
+    assert description(output) == (
         "Output(\n"
         "  boxes: [\n"
         "    0: float32 [2, 4], 0 to 0\n"
@@ -50,7 +51,7 @@ def test_every_field_of_an_output_has_its_line():
 
 
 def test_an_output_within_a_mapping_is_indented():
-    text = describe({"heads": [{"box": Output([], torch.zeros(1), (4,))}]})
+    text = description({"heads": [{"box": Output([], torch.zeros(1), (4,))}]})
     assert "\n      box: Output(\n        boxes: []\n" in text
 
 
@@ -62,10 +63,15 @@ def test_an_output_within_a_mapping_is_indented():
     ],
 )
 def test_a_stages_output_prints_its_description(output):
-    assert repr(output) == describe(output)
+    assert repr(output) == description(output)
     for name in output._fields:
         assert f"\n  {name}: " in repr(output)
 
 
 def test_not_a_number_shows_in_the_range():
-    assert "nan" in describe(torch.tensor([1.0, float("nan")]))
+    assert "nan" in description(torch.tensor([1.0, float("nan")]))
+
+
+def test_describe_prints_the_description(capsys):
+    describe(torch.arange(6))
+    assert capsys.readouterr().out == "int64 [6], 0 to 5\n"

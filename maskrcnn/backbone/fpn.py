@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from maskrcnn.backbone.norm import Norm
 from maskrcnn.backbone.resnet import ResNet
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 
 
 class Features(NamedTuple):
@@ -19,7 +19,7 @@ class Features(NamedTuple):
     strides: tuple[int, ...]
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class FPN(nn.Module):

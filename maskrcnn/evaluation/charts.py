@@ -11,7 +11,7 @@ from torch import Tensor
 from maskrcnn.evaluation.average_precision import RECALLS, THRESHOLDS, APResult
 from maskrcnn.evaluation.evaluate import Evaluation
 from maskrcnn.evaluation.failures import KINDS, Failure
-from maskrcnn.visualize import CLASS_COLOURS, draw_image, draw_outline
+from maskrcnn.drawing import CLASS_COLOURS, draw_image, draw_outline
 
 Sample = tuple[Tensor, dict[str, Tensor]]
 MARGIN = 0.35  # of a cell's side, shown around it

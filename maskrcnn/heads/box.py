@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskrcnn import boxes as box_algebra
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 
 
 class BoxPrediction(NamedTuple):
@@ -20,7 +20,7 @@ class BoxPrediction(NamedTuple):
     box_deltas: Tensor
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class BoxLosses(NamedTuple):
@@ -30,7 +30,7 @@ class BoxLosses(NamedTuple):
     deltas: Tensor
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class BoxHead(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn import boxes as box_algebra
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 from maskrcnn.heads.box import BoxPrediction
 from maskrcnn.rpn.nms import batched_nms, nms
 
@@ -24,7 +24,7 @@ class Detections(NamedTuple):
     scores: list[Tensor]
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class Detector:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 from maskrcnn.roi.align import roi_align
 
 
@@ -20,7 +20,7 @@ class MaskPrediction(NamedTuple):
     labels: Tensor
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
     def of_label(self) -> Tensor:
         """The logits of each RoI's own class, [R, M, M]."""
@@ -37,7 +37,7 @@ class MaskTargets(NamedTuple):
     masks: Tensor
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class MaskHead(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn import boxes as box_algebra
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 from maskrcnn.roi.align import pyramid_roi_align
 
 
@@ -22,7 +22,7 @@ class RoIFeatures(NamedTuple):
     levels: Tensor
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 def assign_levels(

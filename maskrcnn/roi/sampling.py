@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn import boxes as box_algebra
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 from maskrcnn.matching import BalancedSampler, match
 
 
@@ -22,7 +22,7 @@ class RoIs(NamedTuple):
     matched: list[Tensor]
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
     def positives(self) -> "RoIs":
         """Only the RoIs of objects: what the mask head learns from (sec. 3.1, "L_mask is defined only on positive RoIs")."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 
 
 class Anchors(NamedTuple):
@@ -21,7 +21,7 @@ class Anchors(NamedTuple):
     per_level: tuple[int, ...]
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class AnchorGenerator:

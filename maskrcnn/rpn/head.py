@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 
 # Where more of the cells than this have a gradient, the usual convolution is the faster way.
 MANY_CELLS = 0.1
@@ -27,7 +27,7 @@ class RPNPrediction(NamedTuple):
     deltas: Tensor
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class RPNHead(nn.Module):

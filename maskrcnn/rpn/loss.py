@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskrcnn import boxes as box_algebra
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 from maskrcnn.matching import BalancedSampler, match
 from maskrcnn.rpn.anchors import Anchors
 from maskrcnn.rpn.head import RPNPrediction
@@ -25,7 +25,7 @@ class RPNTargets(NamedTuple):
     deltas: Tensor
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class RPNLosses(NamedTuple):
@@ -35,7 +35,7 @@ class RPNLosses(NamedTuple):
     deltas: Tensor
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class RPNTargetAssigner:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn import boxes as box_algebra
-from maskrcnn.describe import describe
+from maskrcnn.describe import description
 from maskrcnn.rpn.anchors import Anchors
 from maskrcnn.rpn.head import RPNPrediction
 from maskrcnn.rpn.nms import batched_nms
@@ -20,7 +20,7 @@ class Proposals(NamedTuple):
     objectness: list[Tensor]
 
     def __repr__(self) -> str:
-        return describe(self)
+        return description(self)
 
 
 class ProposalSelector:
