@@ -1,0 +1,95 @@
+"""Run every lesson from scratch, and say which committed outputs are stale.
+
+    python notebooks/execute.py              all of them, compared with what is committed; exit code 1 if one is stale
+    python notebooks/execute.py --write 03   those whose names begin with 03, and keep the new outputs
+
+Stale: another number of outputs, of another kind, or other text; of text everything counts but numbers with a decimal point,
+which differ from processor to processor. Where a result of training decides how many lines there are, the cell has the tag
+"varies", and only the kinds of its outputs count.
+"""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from lesson import trained_model
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).parent
+MAX_CELLS, MAX_SECONDS, MAX_BYTES = 25, 120, 1_000_000
+
+
+def execute(path: Path) -> tuple[NotebookNode, float]:
+    """The notebook with fresh outputs, and the seconds it took. Raises CellExecutionError where a cell fails."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    begun = time.monotonic()
+    client = NotebookClient(notebook, timeout=2 * MAX_SECONDS, resources={"metadata": {"path": str(FOLDER)}})
+    client.execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times of day, which would change at each run
+    return notebook, time.monotonic() - begun
+
+
+def stale(committed: NotebookNode, fresh: NotebookNode) -> Iterator[str]:
+    """What differs, a line each."""
+    pairs = zip(committed.cells, fresh.cells, strict=True)
+    for number, (old, new) in enumerate(pairs, start=1):
+        if old.cell_type != "code":
+            continue
+        varies = "varies" in old.metadata.get("tags", [])
+        before, after = ([summary(output, varies) for output in cell.outputs] for cell in (old, new))
+        if before != after:
+            yield f"cell {number}: {before} is now {after}"
+
+
+def summary(output: NotebookNode, kind_only: bool) -> tuple[str, ...]:
+    """An output without what may differ: its kind, and its text with # for numbers that have a decimal point."""
+    kinds = sorted(output.get("data", {"text/plain": ""}))
+    if kind_only or any(kind.startswith("image/") for kind in kinds):
+        return (output.output_type, *kinds)
+    text = output.get("text") or output.data["text/plain"]
+    return (output.output_type, re.sub(r" *-?\d+\.\d*(e[+-]?\d+)?%?", " #", text))
+
+
+def limits(path: Path, notebook: NotebookNode, seconds: float) -> Iterator[str]:
+    """What a lesson that can be read in one sitting must not exceed."""
+    size = len(nbformat.writes(notebook))
+    measured = (("cells", len(notebook.cells), MAX_CELLS), ("bytes", size, MAX_BYTES), ("seconds", seconds, MAX_SECONDS))
+    for what, value, most in measured:
+        if value > most:
+            yield f"{value:.0f} {what}, more than {most}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="beginnings of names, such as 03 (default: all)")
+    parser.add_argument("--write", action="store_true", help="keep the new outputs instead of comparing")
+    args = parser.parse_args()
+    begun = time.monotonic()
+    trained_model()
+    print(f"the model of the lessons: {time.monotonic() - begun:.0f} s", flush=True)
+    bad = 0
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        if args.names and not path.name.startswith(tuple(args.names)):
+            continue
+        fresh, seconds = execute(path)
+        problems = list(limits(path, fresh, seconds))
+        if args.write:
+            nbformat.write(fresh, path)
+        else:
+            problems += stale(nbformat.read(path, as_version=4), fresh)
+        print(f"{path.name:34s} {len(fresh.cells)} cells {seconds:5.0f} s  {'; '.join(problems) or 'ok'}", flush=True)
+        bad += bool(problems)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
