@@ -100,6 +100,12 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         chosen.skipped = []
         return chosen
 
+    def shrunk(self, sizes: Sequence[tuple[int, int]]) -> "SmearDataset":
+        """The same fields, each no larger than its size (height, width), to which it is scaled if it is: what is made
+        smaller at every look anyway is cheaper to start from. Boxes keep their fractions of a pixel."""
+        smaller = [_shrink(sample, size) for sample, size in zip(self.samples, sizes, strict=True)]
+        return SmearDataset.of(self.fields, smaller, self.class_names)
+
     def __len__(self) -> int:
         return len(self.samples)
 
@@ -175,6 +181,19 @@ def make_sample(
         torch.from_numpy(image), torch.from_numpy(cells), torch.tensor(boxes, dtype=torch.float32),
         torch.tensor(labels, dtype=torch.int64), int(fragments), contradiction,
     )  # fmt: skip
+
+
+def _shrink(sample: Sample, size: tuple[int, int]) -> Sample:
+    height, width = sample.ids.shape
+    if height <= size[0] or width <= size[1]:
+        return sample
+    image = Image.fromarray(sample.image.numpy()).resize(size[::-1], Image.Resampling.BILINEAR)  # means of all pixels
+    rows, columns = (  # the nearest pixel to the middle of each new one
+        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, (height, width), strict=True)
+    )
+    ids = sample.ids[rows[:, None], columns]
+    boxes = sample.boxes * torch.tensor([size[1] / width, size[0] / height]).repeat(2)
+    return sample._replace(image=torch.from_numpy(np.array(image)), ids=ids, boxes=boxes)
 
 
 def load_image(path: Path | str) -> NDArray[np.uint8]:

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from data.augment import Augmentation, Sample, Size, random_flips_and_turns
 from data.dataset import SmearDataset
 
+SPARE = 2  # images are kept so many times larger than the model's: enough for any zoom and for soft edges of masks
+
 
 class Batches(Dataset[list[Sample]]):
     """Augmented batches: the list of indices asks for one. weights [len(dataset)]: how often cells of each are copied."""
@@ -62,6 +64,8 @@ class Loader:
         shown as often.
         """
         self.weights = rarity([field.labels for field in dataset.samples], balance)  # all 1 for a balance of 0
+        if augmentation:
+            dataset = dataset.shrunk([(SPARE * height, SPARE * width) for height, width in sizes])
         self.batches = Batches(dataset, augmentation, sizes, self.weights)
         self.size, self.device, self.balance = size, device, balance
         self.workers = suitable_workers(device) if workers is None else workers

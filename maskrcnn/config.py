@@ -31,7 +31,7 @@ class Config:
     antialias: bool = False  # True: smaller images are made of means over all pixels, which leaves no jagged edges
 
     # Backbone
-    backbone: str = "resnet50"  # or "resnet101" (3, Network Architecture)
+    backbone: str = "resnet50"  # or "resnet101" (3, Network Architecture); "resnet18", "resnet34" for little data
     norm: str = "frozen_batchnorm"  # or "batchnorm", "groupnorm"
     norm_eps: float = 1e-5
     norm_groups: int = 32  # of GroupNorm (Wu and He 2018, 3)
@@ -120,16 +120,17 @@ class Config:
     def lisc(cls, class_names: Sequence[str] = CELLS, **changes: Any) -> "Config":
         """For stained blood smears, from random weights, on a CPU: small images, GroupNorm, nothing frozen.
 
-        White cells are 53 to 107 px across at 720 x 576, so 24 to 48 px here: anchors of 16, 32 and 64 px on P2 to P4 fit
-        them, and every RoI is read from P2. train.py gives other images the size at which their cells are as large. Five
-        classes of one kind of thing need no heads as wide as COCO's eighty, and can share boxes and masks, as rare classes
-        have to.
+        train.py gives the images the size at which a typical white cell is 60 px across: anchors of 32 and 64 px on P3 and
+        P4 fit it, and every RoI up to 112 px is read from P2, where a cell of the mask is as fine as the map. Five classes of
+        one kind of thing, and some hundred images of them, need neither a backbone nor heads as large as COCO's eighty; and
+        they can share boxes and masks, as rare classes have to.
         """
         preset: dict[str, Any] = {
             "min_size": 256,
             "max_size": 384,
             "size_divisor": 32,
             "antialias": True,
+            "backbone": "resnet18",
             "image_mean": (0.75, 0.67, 0.73),
             "image_std": (0.2, 0.2, 0.2),
             "norm": "groupnorm",
@@ -139,7 +140,6 @@ class Config:
             "anchor_sizes": ((16,), (32,), (64,), (128,), (256,)),
             "rpn_pre_nms": (500, 250),
             "rpn_post_nms": (250, 100),
-            "roi_canonical_size": 112,
             "roi_batch": 64,
             "box_head_width": 512,
             "mask_head_width": 128,

@@ -5,7 +5,7 @@ import math
 import time
 
 WARMUP_STEPS = 50
-VALIDATION_SHARE = 0.1  # of the time, at most, that validating on the way should take
+VALIDATION_SHARE = 0.05  # of the time, at most, that validating on the way should take
 
 
 @dataclasses.dataclass

@@ -45,11 +45,11 @@ def test_a_resumed_run_counts_what_was_before(clock):
     assert run.fraction == pytest.approx(0.8)
 
 
-def test_validating_takes_a_tenth_of_the_time_and_the_last_epochs_are_no_more_than_are_left(clock):
+def test_validating_takes_a_twentieth_of_the_time_and_the_last_epochs_are_no_more_than_are_left(clock):
     run = Schedule(total_steps=2000, minutes=None, peak_rate=0.1)
     assert run.epochs_until_validation(100) == 1
-    run.step, run.validation_seconds = 100, 40.0
-    clock[0] += 100  # an epoch takes 100 s, so that 40 s of validation are worth 4 of them
+    run.step, run.validation_seconds = 100, 20.0
+    clock[0] += 100  # an epoch takes 100 s, so that 20 s of validation are worth 4 of them
     assert run.epochs_until_validation(100) == 4
     run.validation_seconds = 5.0
     assert run.epochs_until_validation(100) == 1

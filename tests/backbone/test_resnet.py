@@ -29,7 +29,7 @@ def scatter_statistics(model):
             value.copy_(torch.rand(value.shape, generator=generator) * 0.3 + 0.1)
 
 
-@pytest.mark.parametrize("kind", ["resnet50", "resnet101"])
+@pytest.mark.parametrize("kind", ["resnet18", "resnet34", "resnet50", "resnet101"])
 @torch.inference_mode()
 def test_c2_to_c5_agree_with_torchvision(kind, pixels):
     theirs = getattr(torchvision.models, kind)(weights=None).eval()
@@ -48,13 +48,21 @@ def test_c2_to_c5_agree_with_torchvision(kind, pixels):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (63, 65)])
+@pytest.mark.parametrize(("kind", "first"), [("resnet18", 64), ("resnet50", 256)])
 @torch.inference_mode()
-def test_each_stage_halves_the_size_and_doubles_the_channels(resnet, size):
-    height, width = size
-    for stage, stride, channels in zip(
-        resnet(torch.randn(1, 3, *size)), (4, 8, 16, 32), (256, 512, 1024, 2048), strict=True
-    ):
-        assert stage.shape == (1, channels, -(-height // stride), -(-width // stride))
+def test_each_stage_halves_the_size_and_doubles_the_channels(kind, first, size):
+    resnet = ResNet(kind, norm_layer("frozen_batchnorm")).eval()
+    assert resnet.channels == (first, 2 * first, 4 * first, 8 * first)
+    for stage, stride, channels in zip(resnet(torch.randn(1, 3, *size)), (4, 8, 16, 32), resnet.channels, strict=True):
+        assert stage.shape == (1, channels, -(-size[0] // stride), -(-size[1] // stride))
+
+
+def test_a_block_without_1x1_strides_in_its_first_3x3():
+    with torch.device("meta"):
+        resnet = ResNet("resnet18", norm_layer("frozen_batchnorm"), stride_in_1x1=True)
+    assert [resnet.res3[0].conv1.stride, resnet.res3[0].conv2.stride, resnet.res3[1].conv1.stride] == [(2, 2), (1, 1), (1, 1)]
+    assert resnet.res2[0].shortcut is None  # 64 channels go in, 64 come out
+    assert resnet.res3[0].shortcut is not None
 
 
 @pytest.mark.parametrize("stride_in_1x1", [False, True])
@@ -86,5 +94,5 @@ def test_frozen_stages_get_no_gradient_and_the_others_do(resnet, pixels):
 
 
 def test_an_unknown_backbone_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'resnet18' is not known; choose resnet50 or resnet101"):
-        ResNet("resnet18", norm_layer("groupnorm"))
+    with pytest.raises(ValueError, match="'resnet20' is not known; choose resnet18 or resnet34 or resnet50 or resnet101"):
+        ResNet("resnet20", norm_layer("groupnorm"))

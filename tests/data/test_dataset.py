@@ -232,6 +232,27 @@ def test_a_subset_reads_nothing_again(tmp_path):
     assert len(dataset) == 3
 
 
+def test_shrunk_fields_keep_their_colours_boxes_and_masks(tmp_path):
+    mask = rectangles((12, 24, 36, 48, 175), (72, 6, 120, 96, 1))
+    dataset = read(field(tmp_path, mask), field(tmp_path, mask))
+    shrunk = dataset.shrunk([(H // 3, W // 3), (H, W)])  # the second one stays as it is
+    (image, target), (small, smaller) = dataset[0], shrunk[0]
+    # A third of the size, weighed as a triangle over the five to seven pixels nearest to each.
+    expected = torch.nn.functional.interpolate(image[None], (H // 3, W // 3), mode="bilinear", antialias=True)[0]
+    assert (small - expected).abs().max() < 0.01
+    assert torch.equal(smaller["boxes"], target["boxes"] / 3)
+    assert torch.equal(smaller["masks"], target["masks"][:, 1::3, 1::3])
+    assert torch.equal(smaller["labels"], target["labels"])
+    assert torch.equal(shrunk[1][0], dataset[1][0])
+    assert shrunk[1][1].keys() == dataset[1][1].keys()
+    assert torch.equal(dataset[0][0], image)
+
+
+def test_a_shrunk_box_keeps_its_fraction_of_a_pixel(tmp_path):
+    dataset = read(field(tmp_path, rectangles((11, 24, 40, 48, 175))))
+    assert dataset.shrunk([(H // 2, W // 2)])[0][1]["boxes"].tolist() == [[5.5, 12.0, 20.0, 24.0]]
+
+
 def bad_files(folder: Path) -> dict[str, Path]:
     whole = write(folder / "whole.png", noise(H, W, 3))
     bmp = write(folder / "whole.bmp", noise(H, W, 3))

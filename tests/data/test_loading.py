@@ -19,6 +19,10 @@ class Numbered:
     def __len__(self) -> int:
         return self.count
 
+    def shrunk(self, sizes):
+        self.shrunk_to = sizes
+        return self
+
     def __getitem__(self, index: int):
         time.sleep(self.seconds)
         mask = torch.zeros(1, 20, 30, dtype=torch.uint8)
@@ -55,6 +59,14 @@ def test_epochs_are_by_seed_and_differ(workers):
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[0], other[0])
+
+
+def test_fields_are_kept_at_twice_the_models_size_where_they_are_augmented():
+    augmented, plain = Numbered(2), Numbered(2)
+    Loader(augmented, 1, CPU, Augmentation(), [(20, 30), (16, 24)])
+    Loader(plain, 1, CPU, None, [(20, 30), (16, 24)])
+    assert augmented.shrunk_to == [(40, 60), (32, 48)]
+    assert not hasattr(plain, "shrunk_to")
 
 
 def test_waiting_is_what_the_model_waits_and_not_what_it_computes():
