@@ -121,6 +121,7 @@ def gallery(shown: Sequence[Shown], sample: Callable[[int], Sample], result: Eva
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for ax in axes:
         ax.set_axis_off()
+        ax.set_anchor("S")  # square in a slot that is higher: the room is for the title
     for ax, one in zip(figure.axes, shown, strict=False):
         image, target = sample(one.image)
         draw_image(ax, image)
