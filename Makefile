@@ -1,16 +1,20 @@
 # make train: an environment, a synthetic set, a trained model.   make test: the same environment, every test.
+# make notebooks: every lesson run from scratch, and compared with what is committed.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: train test bench lint clean
+.PHONY: train test notebooks bench lint clean
 
 train: $(READY)
 	$(RUN) train.py --data synthetic --minutes 9.5
 
 test: $(READY)
 	$(RUN) -m pytest
+
+notebooks: $(READY)
+	$(RUN) notebooks/execute.py
 
 bench: $(READY)
 	$(RUN) -m benchmarks
@@ -19,7 +23,7 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m mypy train.py evaluate.py predict.py benchmarks
+	$(RUN) -m mypy train.py evaluate.py predict.py benchmarks docs/walkthrough.py notebooks/execute.py
 
 # Made again when what it depends on changes.
 $(READY): setup.cfg pyproject.toml

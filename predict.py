@@ -13,12 +13,12 @@ from tqdm import tqdm
 from data.dataset import load_image
 from data.lisc import IMAGE_ENDINGS, DataError
 from maskrcnn import MaskRCNN
+from maskrcnn.drawing import overlay
 from maskrcnn.heads import named_once
 from maskrcnn.heads.paste import label_map
 from maskrcnn.outputs import Results, splash
 from maskrcnn.precision import PRECISIONS, autocast, best_device
 from maskrcnn.turns import detect_all_ways
-from maskrcnn.drawing import overlay
 from maskrcnn.weights import load_checkpoint
 
 EPILOG = """for every image NAME.* three files are written to --out:

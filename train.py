@@ -26,9 +26,9 @@ from maskrcnn.evaluation.report import write_report
 from maskrcnn.evaluation.validate import score, validate
 from maskrcnn.learner import Learner
 from maskrcnn.precision import PRECISIONS, best_device
+from maskrcnn.run_pictures import examples
 from maskrcnn.schedule import Schedule
 from maskrcnn.settings import parse_settings
-from maskrcnn.run_pictures import examples
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint
 
 SYNTHETIC = Path("data/synthetic-smears")

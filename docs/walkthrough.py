@@ -1,5 +1,5 @@
-"""Draw docs/walkthrough.png: a field enters on the left, its cells leave on the right, every stage in between is a picture of
-what a trained model really gave, under the name of its file.
+"""Draw docs/walkthrough.png: a field enters on the left, its cells leave on the right; every stage in between is a picture
+of what a trained model really gave, under the name of its file.
 
     python docs/walkthrough.py --weights runs/synthetic-smears
 """
@@ -82,7 +82,9 @@ def _mosaic(ax: Axes, maps: torch.Tensor, columns: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="a run folder of train.py, trained on synthetic smears")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="a run folder of train.py, trained on synthetic smears"
+    )
     parser.add_argument("--seed", type=int, default=4, help="of the field (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/walkthrough.png"), help="default: %(default)s")
     args = parser.parse_args()

@@ -65,7 +65,9 @@ def draw_outline(ax: Axes, mask: np.ndarray, colour: Any, fill: bool = True) -> 
 def draw_box(ax: Axes, box: Sequence[float], text: str, colour: Any, line: str = "--") -> Axes:
     """A box (x1, y1, x2, y2) with a label."""
     x1, y1, x2, y2 = box
-    ax.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=colour, linewidth=0.8 if line == "--" else 1.5, linestyle=line)
+    ax.plot(
+        [x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=colour, linewidth=0.8 if line == "--" else 1.5, linestyle=line
+    )
     # The label stands above the box, or inside it where there is no room above.
     ax.text(
         max(x1, 0),

@@ -62,7 +62,11 @@ def summary(output: NotebookNode, kind_only: bool) -> tuple[str, ...]:
 def limits(path: Path, notebook: NotebookNode, seconds: float) -> Iterator[str]:
     """What a lesson that can be read in one sitting must not exceed."""
     size = len(nbformat.writes(notebook))
-    measured = (("cells", len(notebook.cells), MAX_CELLS), ("bytes", size, MAX_BYTES), ("seconds", seconds, MAX_SECONDS))
+    measured = (
+        ("cells", len(notebook.cells), MAX_CELLS),
+        ("bytes", size, MAX_BYTES),
+        ("seconds", seconds, MAX_SECONDS),
+    )
     for what, value, most in measured:
         if value > most:
             yield f"{value:.0f} {what}, more than {most}"

@@ -1,6 +1,6 @@
 """What all lessons share: artificial fields to look at, and one model that has learnt a little.
 
-    python lesson.py        trains the model, about two minutes on two cores, unless it is there already
+python lesson.py        trains the model, about two minutes on two cores, unless it is there already
 """
 
 from collections.abc import Sequence

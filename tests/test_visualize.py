@@ -219,7 +219,9 @@ def test_a_roi_shows_its_bins_points_and_the_weights_of_one(ax):
 
 
 def test_class_scores_are_probabilities_with_background_first(ax):
-    v.draw_class_scores(ax, BoxPrediction(torch.tensor([[0.0, 0.0, 2.0]]).log_softmax(1), torch.zeros(1, 3, 4)), 0, NAMES)
+    v.draw_class_scores(
+        ax, BoxPrediction(torch.tensor([[0.0, 0.0, 2.0]]).log_softmax(1), torch.zeros(1, 3, 4)), 0, NAMES
+    )
     assert [label.get_text() for label in ax.get_yticklabels()] == ["background", "round", "square"]
     assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(1)
     assert ax.get_title() == "RoI 0: square"

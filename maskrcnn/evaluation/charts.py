@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from maskrcnn.drawing import CLASS_COLOURS, draw_image, draw_outline
 from maskrcnn.evaluation.average_precision import RECALLS, THRESHOLDS, APResult
 from maskrcnn.evaluation.evaluate import Evaluation
 from maskrcnn.evaluation.failures import KINDS, Failure
-from maskrcnn.drawing import CLASS_COLOURS, draw_image, draw_outline
 
 Sample = tuple[Tensor, dict[str, Tensor]]
 MARGIN = 0.35  # of a cell's side, shown around it
