@@ -121,9 +121,9 @@ class Config:
         """For stained blood smears, from random weights, on a CPU: small images, GroupNorm, nothing frozen.
 
         train.py gives the images the size at which a typical white cell is 60 px across: anchors of 32 and 64 px on P3 and
-        P4 fit it, and every RoI up to 112 px is read from P2, where a cell of the mask is as fine as the map. Five classes of
-        one kind of thing, and some hundred images of them, need neither a backbone nor heads as large as COCO's eighty; and
-        they can share boxes and masks, as rare classes have to.
+        P4 fit it, and every RoI up to 112 px is read from P2, which is as fine as the samples of the mask head. Five classes
+        of one kind of thing, and some hundred images of them, need neither a backbone nor heads as large as COCO's eighty;
+        and they can share boxes and masks, as rare classes have to.
         """
         preset: dict[str, Any] = {
             "min_size": 256,

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from maskrcnn.backbone.norm import Norm, conv_norm
 
 
-
 class BasicBlock(nn.Module):
     """Two 3x3 plus the shortcut (He et al. 2016, fig. 5 left). [N, in, H, W] -> [N, out, H/s, W/s].
 

@@ -60,7 +60,11 @@ def test_each_stage_halves_the_size_and_doubles_the_channels(kind, first, size):
 def test_a_block_without_1x1_strides_in_its_first_3x3():
     with torch.device("meta"):
         resnet = ResNet("resnet18", norm_layer("frozen_batchnorm"), stride_in_1x1=True)
-    assert [resnet.res3[0].conv1.stride, resnet.res3[0].conv2.stride, resnet.res3[1].conv1.stride] == [(2, 2), (1, 1), (1, 1)]
+    assert [resnet.res3[0].conv1.stride, resnet.res3[0].conv2.stride, resnet.res3[1].conv1.stride] == [
+        (2, 2),
+        (1, 1),
+        (1, 1),
+    ]
     assert resnet.res2[0].shortcut is None  # 64 channels go in, 64 come out
     assert resnet.res3[0].shortcut is not None
 
@@ -94,5 +98,7 @@ def test_frozen_stages_get_no_gradient_and_the_others_do(resnet, pixels):
 
 
 def test_an_unknown_backbone_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'resnet20' is not known; choose resnet18 or resnet34 or resnet50 or resnet101"):
+    with pytest.raises(
+        ValueError, match="'resnet20' is not known; choose resnet18 or resnet34 or resnet50 or resnet101"
+    ):
         ResNet("resnet20", norm_layer("groupnorm"))
