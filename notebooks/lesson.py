@@ -1,6 +1,6 @@
 """What all lessons share: artificial fields to look at, and one model that has learnt a little.
 
-python lesson.py        trains the model, about two minutes on two cores, unless it is there already
+python lesson.py        trains the model, about a good minute on two cores, unless it is there already
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from maskrcnn.weights import load_checkpoint, save_checkpoint
 
 SIZE = (320, 240)  # width, height of a field in pixels
 MODEL = Path(__file__).parents[1] / "runs" / "lessons" / "best.pt"
-FIELDS, STEPS = 150, 450
+FIELDS, STEPS = 120, 240
 
 
 def draw_fields(labels: Sequence[Sequence[str]], seed: int) -> SmearDataset:
@@ -63,7 +63,7 @@ def train(model: MaskRCNN, dataset: SmearDataset, steps: int, rate: float = 4e-4
 
 
 def trained_model() -> MaskRCNN:
-    """The model that the lessons look at. It is trained the first time: on 150 fields, from random weights."""
+    """The model that the lessons look at. It is trained the first time: on 120 fields, from random weights."""
     if not MODEL.exists():
         print(f"training the model of the lessons, {STEPS} steps")
         torch.manual_seed(0)
