@@ -1,30 +1,39 @@
 """Say how good a trained model is on labelled images, for which class, how sure that is, and where it fails."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from data import check
 from data.dataset import PARTS
 from data.lisc import DataError
-from data.splits import open_splits
+from data.splits import Splits, fingerprints, open_splits
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
 from maskrcnn.precision import PRECISIONS, best_device
+from maskrcnn.run_folder import writable
+from maskrcnn.settings import share
 from maskrcnn.weights import load_checkpoint
 
 EPILOG = """--out then holds
   report.html           everything below in one page that opens without a network
-  evaluation.txt        the tables: average precision; precision, recall, F1, panoptic quality, IoU, Dice, accuracy and
-                        calibration of cells; each with a 95 % interval over images
-  evaluation.json       the same and more
+  evaluation.txt        the tables: average precision of all, of each class and by area; precision, recall, F1, panoptic
+                        quality, IoU, Dice, accuracy and calibration of cells; each with a 95 % interval over images
+  evaluation.json       the same, the confusion matrix, the curves, and every failure with its file
   evaluation-*.png      curves, confusion, calibration; best, median and worst outlines; every kind of failure
+
+A run folder says how its images were divided (--folds, --fold, --seed) and what was outlined (--target); the same holds here
+unless told otherwise. Images that the model was trained on are counted: figures on them say nothing about new ones.
 
 examples:
   python evaluate.py --weights runs/LISC --data data/LISC
   python evaluate.py --weights runs/LISC/best.pt --data smears --split all --out report"""
+
+OF_THE_RUN = {"folds": None, "fold": 0, "seed": 0, "target": "cell"}  # what --weights RUN says, and what holds without it
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -35,39 +44,65 @@ def parse_arguments() -> argparse.Namespace:
     add("--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
     add("--data", type=Path, required=True, metavar="PATH", help="folder of the images, as for train.py")
     add("--split", choices=("val", "train", "all"), default="val", help="which of them (default: %(default)s)")
-    add("--folds", type=int, metavar="K", help="divide all images into K parts, as in training")
-    add("--fold", type=int, default=0, metavar="k", help="whose part k is the validation set (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the split, as in training (default: %(default)s)")
-    add("--target", choices=PARTS, default="cell", help="outlines of whole cells, or of nuclei (default: %(default)s)")
-    add(
-        "--min-score",
-        type=float,
-        default=0.5,
-        help="from which a detection counts as one; AP counts all (default: %(default)s)",
-    )
+    add("--folds", type=int, metavar="K", help="divide all images into K parts (default: as the run did)")
+    add("--fold", type=int, metavar="k", help="whose part k is the validation set (default: that of the run)")
+    add("--seed", type=int, help="of the split (default: that of the run)")
+    add("--target", choices=PARTS, help="outlines of whole cells, or of nuclei (default: that of the run)")
+    add("--min-score", type=share, default=0.5, help="from which a detection counts as one; AP counts all "
+        "(default: %(default)s)")  # fmt: skip
     add("--out", type=Path, default=Path("evaluation"), help="where to write (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    of_run = arguments_of(args.weights)
+    for name, usual in OF_THE_RUN.items():
+        if getattr(args, name) is None:
+            setattr(args, name, of_run.get(name, usual))
+    return args
+
+
+def arguments_of(weights: Path) -> dict[str, Any]:
+    """How the run was started that the folder or the checkpoint in it is of; {} if that is not known."""
+    config = (weights if weights.is_dir() else weights.parent) / "config.json"
+    try:
+        return dict(json.loads(config.read_text(encoding="utf-8"))["arguments"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def describe_data(splits: Splits, seen: int, count: int) -> str:
+    """The report on the data, with a warning above it if images were trained on."""
+    if not seen:
+        return check.report(splits)
+    return (
+        f"warning: {seen} of the {count} images were trained on; on them a model is better than on new ones\n"
+        f"{check.report(splits)}"
+    )
 
 
 def main() -> int:
     args = parse_arguments()
     try:
-        model, _ = load_checkpoint(args.weights / "best.pt" if args.weights.is_dir() else args.weights)
-        splits = open_splits(
-            args.data, args.folds, args.fold, args.seed, part=args.target, class_names=model.config.class_names
-        )
-        chosen = {"val": [splits.val], "train": [splits.train], "all": [splits.train, splits.val]}[args.split]
-        samples = [dataset[i] for dataset in chosen for i in range(len(dataset))]
+        model, saved = load_checkpoint(args.weights / "best.pt" if args.weights.is_dir() else args.weights)
+        writable(args.out)
+        splits = open_splits(args.data, args.folds, args.fold, args.seed, part=args.target,
+                             class_names=model.config.class_names, undivided=args.split == "all")  # fmt: skip
+        for skipped in splits.skipped:
+            print(f"left out: {skipped}", file=sys.stderr)
+        chosen = splits.train if args.split == "train" else splits.val
+        seen = len(set(fingerprints(chosen)) & set(saved.get("trained_on", ())))
+        notes = describe_data(splits, seen, len(chosen))
+        if seen:
+            print(notes.splitlines()[0], file=sys.stderr)
+        samples = [chosen[i] for i in range(len(chosen))]
         bar = tqdm(samples, "evaluating", unit="image")
-        result = evaluate(model.to(best_device()), bar, args.precision, args.min_score)
+        files = [str(field.image) for field in chosen.fields]
+        result = evaluate(model.to(best_device()), bar, args.precision, args.min_score, files)
+        print(table(result), flush=True)
         title = f"{args.weights} on {args.data} ({args.split})"
-        report = write_report(result, samples, args.out, title, check.report(splits))
+        print(f"the report: {write_report(result, samples, args.out, title, notes)}")
     except (DataError, ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
-    print(table(result))
-    print(f"the report: {report}")
     return 0
 
 

@@ -18,6 +18,8 @@ from maskrcnn.heads import named_once
 from maskrcnn.heads.paste import label_map
 from maskrcnn.outputs import Results, splash
 from maskrcnn.precision import PRECISIONS, autocast, best_device
+from maskrcnn.run_folder import writable
+from maskrcnn.settings import share
 from maskrcnn.turns import detect_all_ways
 from maskrcnn.weights import load_checkpoint
 
@@ -30,6 +32,7 @@ and for all of them together:
                      (pixels), whether it touches the border
   differential.csv   how many cells of each class, and what percentage, in each image and in all
   coco.json          the same cells with their masks, as COCO writes them
+An image that cannot be used is named at the end, the others are done, and the exit code is 1.
 
 examples:
   python predict.py --weights runs/LISC field.bmp
@@ -44,30 +47,41 @@ def parse_arguments() -> argparse.Namespace:
     add("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER", help="images, or folders of images")
     add("--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
     add("--out", type=Path, default=Path("predictions"), help="where to write (default: %(default)s)")
-    add("--min-score", type=float, default=0.5, help="leave weaker detections out (default: %(default)s)")
+    add("--min-score", type=share, default=0.5, help="leave weaker detections out (default: %(default)s)")
     add("--turns", action="store_true", help="look at each image in all eight ways it can lie: slower, a little better")
     add("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)")
     return parser.parse_args()
 
 
-def find_images(inputs: list[Path]) -> list[tuple[Path, Path]]:
-    """The images named or in the folders named, each with the path, without ending, of its outputs below --out."""
-    found: list[tuple[Path, Path]] = []
+def find_images(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
+    """The images named or in the folders named, each once, with the path, without ending, of its outputs below --out.
+
+    What lies below --out is left out: it was predicted, not photographed. So are hidden files. Raises DataError.
+    """
+    found: dict[Path, tuple[Path, Path]] = {}
     for path in inputs:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS) if path.is_dir() else [path]
+        files = sorted(p for p in path.rglob("*") if is_image(p, out)) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path}: no image in this folder (endings: {', '.join(sorted(IMAGE_ENDINGS))})")
-        found += [(file, file.relative_to(path if path.is_dir() else path.parent).with_suffix("")) for file in files]
+        for file in files:
+            output = file.relative_to(path if path.is_dir() else path.parent).with_suffix("")
+            found.setdefault(file.resolve(), (file, output))
     first: dict[Path, Path] = {}
-    for file, output in found:
+    for file, output in found.values():
         other = first.setdefault(output, file)
         if other != file:
             raise DataError(
                 f"{other} and {file} would both be written as {output}_*; predict them with two values of --out"
             )
-    return found
+    return list(found.values())
+
+
+def is_image(path: Path, out: Path) -> bool:
+    """Whether a file found in a folder is an image to look at."""
+    is_ours = out.resolve() in path.resolve().parents
+    return path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file() and not is_ours
 
 
 @torch.inference_mode()
@@ -77,7 +91,9 @@ def detect(model: MaskRCNN, pixels: Tensor, args: argparse.Namespace) -> dict[st
     with autocast(device, args.precision):
         found = detect_all_ways(model, pixels.to(device)) if args.turns else model([pixels.to(device)])[0]
     found = named_once(found)
-    return {name: value[found["scores"] >= args.min_score].cpu() for name, value in found.items()}
+    # A mask that is nowhere above 0.5 is no cell that could be outlined, measured or counted.
+    keep = (found["scores"] >= args.min_score) & (found["masks"] > 0.5).flatten(1).any(dim=1)
+    return {name: value[keep].cpu() for name, value in found.items()}
 
 
 def draw(pixels: Tensor, found: dict[str, Tensor], class_names: tuple[str, ...], output: Path) -> None:
@@ -93,27 +109,39 @@ def draw(pixels: Tensor, found: dict[str, Tensor], class_names: tuple[str, ...],
         Image.fromarray(picture).save(output.with_name(f"{output.name}_{name}.png"))
 
 
+def predict(model: MaskRCNN, images: list[tuple[Path, Path]], args: argparse.Namespace, results: Results) -> list[str]:
+    """Every image in turn, into results and pictures. Returns what could not be done, and why."""
+    failed = []
+    for path, output in tqdm(images, desc="predicting", unit="image"):
+        try:
+            pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
+            found = detect(model, pixels, args)
+            draw(pixels, found, model.config.class_names, args.out / output)
+        except DataError as error:
+            failed.append(str(error))
+        except (OSError, RuntimeError, MemoryError) as error:  # the disk or the memory is full: the next may be smaller
+            failed.append(f"{path}: {error}")
+        else:
+            results.add(str(path), found)
+    return failed
+
+
 def main() -> int:
     args = parse_arguments()
     try:
         weights = args.weights / "best.pt" if args.weights.is_dir() else args.weights
         model, _ = load_checkpoint(weights)
-        images = find_images(args.inputs)
+        images = find_images(args.inputs, args.out)
+        writable(args.out)
     except (DataError, ValueError, OSError) as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2
     model.to(best_device()).eval()
-    results, failed = Results(model.config.class_names), []
-    for path, output in tqdm(images, desc="predicting", unit="image"):
-        try:
-            pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
-        except DataError as error:
-            failed.append(str(error))
-            continue
-        found = detect(model, pixels, args)
-        draw(pixels, found, model.config.class_names, args.out / output)
-        results.add(str(path), found)
-    results.write(args.out)
+    results = Results(model.config.class_names)
+    try:
+        failed = predict(model, images, args, results)
+    finally:
+        results.write(args.out)  # what was done is kept, whatever ends it
     counts = {name: value for name, value in results.differential()[-1].items() if name in model.config.class_names}
     print(f"{len(results.cells)} cells in {len(results.images)} images: "
           + ", ".join(f"{count} {name}" for name, count in counts.items()))  # fmt: skip

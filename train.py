@@ -19,7 +19,7 @@ from data.lisc import CLASSES, DataError
 from data.loading import Loader
 from data.practice import draw_practice
 from data.scale import fitting_size
-from data.splits import Splits, open_splits
+from data.splits import Splits, fingerprints, open_splits
 from maskrcnn import Config, MaskRCNN, run_folder
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
@@ -190,8 +190,10 @@ def train(args: argparse.Namespace) -> int:
     if schedule.fraction < args.practice:
         practice = open_loader(args, model, draw_practice(splits.train, seed=args.seed, part=args.target))
 
+    trained_on = fingerprints(splits.train)  # so that evaluate.py can tell
+
     def save_last() -> None:
-        state = {"arguments": saved["arguments"], "history": history, **learner.state()}
+        state = {"arguments": saved["arguments"], "history": history, "trained_on": trained_on, **learner.state()}
         save_checkpoint(args.out / "last.pt", learner.best_guess, **state)
 
     try:
@@ -209,7 +211,7 @@ def train(args: argparse.Namespace) -> int:
             print(run_folder.log_epoch(args.out, history), flush=True)  # at once, into a pipe too
             save_last()
             if is_best:
-                save_checkpoint(args.out / "best.pt", learner.best_guess, history=history)
+                save_checkpoint(args.out / "best.pt", learner.best_guess, history=history, trained_on=trained_on)
     except KeyboardInterrupt:
         save_last()
         print(f"\nstopped; go on with: python train.py --resume {args.out}")
@@ -225,7 +227,8 @@ def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any
     picture = args.out / "predictions.png"
     examples(model, splits.val, args.precision).savefig(picture, dpi=100)
     samples = [splits.val[i] for i in range(len(splits.val))]
-    result = evaluate(model, tqdm(samples, "evaluating", leave=False), args.precision)
+    files = [str(field.image) for field in splits.val.fields]
+    result = evaluate(model, tqdm(samples, "evaluating", leave=False), args.precision, files=files)
     notes = (args.out / "data.txt").read_text(encoding="utf-8")
     report = write_report(result, samples, args.out, f"{args.out}: {args.data}", notes)
     print(table(result))

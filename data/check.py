@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from data.dataset import PARTS
 from data.leakage import of_splits
-from data.lisc import CLASSES
 from data.splits import Splits, open_splits
 from maskrcnn.drawing import draw_objects
 
@@ -21,10 +20,11 @@ COLUMNS, ROWS = 6, 8  # of the contact sheet
 def report(splits: Splits) -> str:
     """Images, cells of each class, sizes, what was left out and why, repeated fields."""
     sets = {"training": splits.train, "validation": splits.val}
-    lines = [f"{'':14s}" + "".join(f"{name:>12s}" for name in ("images", *CLASSES))]
+    names = splits.val.class_names
+    lines = [f"{'':14s}" + "".join(f"{name:>12s}" for name in ("images", *names))]
     for name, dataset in sets.items():
-        cells = Counter(CLASSES[label - 1] for sample in dataset.samples for label in sample.labels.tolist())
-        lines.append(f"{name:14s}{len(dataset):12d}" + "".join(f"{cells[label]:12d}" for label in CLASSES))
+        cells = Counter(names[label - 1] for sample in dataset.samples for label in sample.labels.tolist())
+        lines.append(f"{name:14s}{len(dataset):12d}" + "".join(f"{cells[label]:12d}" for label in names))
     samples = [*splits.train.samples, *splits.val.samples]
     sizes = Counter(f"{s.ids.shape[1]} x {s.ids.shape[0]}" for s in samples)
     lines.append("sizes: " + ", ".join(f"{size} ({count})" for size, count in sizes.most_common()))

@@ -278,6 +278,8 @@ def _open(path: Path | str) -> Image.Image:
             # Pillow cuts 16-bit colour to 8 bits in silence; only the decoder's name tells.
             raw = str(picture.tile[0][3]) if picture.tile else ""
             picture.load()
+    except Image.DecompressionBombError as error:
+        raise FieldError(Skipped(path, f"too large to be a field of view ({error}); cut it into fields")) from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise FieldError(Skipped(path, f"unreadable or cut off ({error}); copy it again or take it out")) from error
     if picture.mode in ("I", "F") or re.search(r"\b(I|L|LA|RGB\w?);16", f"{raw} {picture.mode}"):

@@ -45,10 +45,11 @@ def open_splits(
     part: str = "cell",
     class_names: Sequence[str] = CLASSES,
     progress: bool = True,
+    undivided: bool = False,
 ) -> Splits:
     """Read and check every image below root, and divide them.
 
-    folds, fold: cross-validation instead of one split. All annotated fields are divided into `folds` parts, part `fold`,
+    undivided: all fields are the validation set, and none is left to train on. folds, fold: cross-validation instead of one split. All annotated fields are divided into `folds` parts, part `fold`,
     counted from 0, is the validation set. strict: no file may be left out.
     Raises DataError if the data cannot be used, ValueError for a fold that does not exist.
     """
@@ -61,16 +62,23 @@ def open_splits(
     skipped = [*found.skipped, *dataset.skipped]
     check_skipped(found.root, skipped, len(fields), strict)
     groups = find_groups(dataset, found.root / CACHE, progress)
-    if own:
+    if undivided:
+        chosen = list(range(len(dataset)))
+    elif own:
         of_train = set(found.train)
         chosen = [i for i, field in enumerate(dataset.fields) if field not in of_train]
     else:
         parts = divide([field.label for field in dataset.fields], groups, folds or 5, seed)
         chosen = [i for i, place in enumerate(parts) if place == fold]
     rest = sorted(set(range(len(dataset))) - set(chosen))
-    if not rest or not chosen:
+    if not undivided and not (rest and chosen):
         raise DataError(f"{root}: {len(rest)} images left to train on and {len(chosen)} to validate on; add images")
     return Splits(dataset.subset(rest), dataset.subset(chosen), [groups[i] for i in rest + chosen], skipped)
+
+
+def fingerprints(dataset: SmearDataset) -> list[str]:
+    """A short name for the pixels of each image, the same wherever the file lies."""
+    return [hashlib.sha256(sample.image.numpy().tobytes()).hexdigest()[:16] for sample in dataset.samples]
 
 
 def check_skipped(root: Path, skipped: Sequence[Skipped], count: int, strict: bool) -> None:

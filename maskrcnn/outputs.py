@@ -61,9 +61,8 @@ class Results:
     def differential(self) -> list[dict[str, Any]]:
         """For each image and, last, for all: how many cells, and how many and what percentage of each class."""
         counts = [(image["file_name"], Counter[str]()) for image in self.images]
-        of_file = dict(counts)
-        for cell in self.cells:
-            of_file[cell["file"]][cell["class"]] += 1
+        for annotation in self.annotations:
+            counts[annotation["image_id"] - 1][1][self.class_names[annotation["category_id"] - 1]] += 1
         everything = sum((count for _, count in counts), Counter[str]())
         return [self._share(file, count) for file, count in [*counts, ("all", everything)]]
 

@@ -32,6 +32,17 @@ def choose(out: Path | None, data: str) -> Path:
     return folder
 
 
+def writable(folder: Path) -> None:
+    """Make the folder. Raises ValueError, naming it, where nothing can be written, before anything long has begun."""
+    probe = folder / ".probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be written to ({error.strerror}); choose another --out") from error
+
+
 def write_config(folder: Path, arguments: Mapping[str, Any], model: MaskRCNN) -> None:
     """Make the folder, and in it config.json: every hyper-parameter of the model, and the arguments of the run."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,20 @@
-"""Settings as a command line gives them: NAME=VALUE."""
+"""Settings as a command line gives them: NAME=VALUE, and shares."""
 
+import argparse
 import ast
 from collections.abc import Iterable
 from typing import Any
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, as the type of an argument."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return value
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def detect_all_ways(model: MaskRCNN, image: Tensor, min_score: float = 0.1) -> d
     """One image [3, H, W] -> what `MaskRCNN` returns for it, agreed on by eight ways to lay it.
 
     Detections of different ways whose boxes overlap are one object: its mask is the mean of theirs, its box the mean
-    weighted by score, its class the one with the highest sum of scores, and its score the mean over all ways, a way that
-    does not see it counting as 0. min_score: of a single way's detections.
+    weighted by score, its class the one with the highest sum of scores, and its score the mean of that class's over all
+    ways, a way that does not see it, or takes it for another, counting as 0. min_score: of a single way's detections.
     """
     found: dict[str, list[Tensor]] = {"boxes": [], "labels": [], "scores": [], "masks": [], "way": []}
     for way in range(WAYS):
@@ -68,11 +68,11 @@ def _agree(found: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
         first = [i for i, way in enumerate(ways.tolist()) if way not in ways[:i].tolist()]  # the best of each way
         group = group[first]
         weight = scores[group]
-        label = torch.zeros(classes + 1, device=scores.device).index_add_(0, found["labels"][group], weight).argmax()
+        votes = torch.zeros(classes + 1, device=scores.device).index_add_(0, found["labels"][group], weight)
         objects.append({
             "boxes": (boxes[group] * weight[:, None]).sum(dim=0) / weight.sum(),
-            "labels": label,
-            "scores": weight.sum() / WAYS,
+            "labels": votes.argmax(),
+            "scores": votes.max() / WAYS,
             "masks": found["masks"][group].mean(dim=0),
         })  # fmt: skip
     objects.sort(key=lambda one: -float(one["scores"]))

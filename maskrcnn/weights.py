@@ -120,13 +120,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[MaskRCNN, dict[str, A
     Raises ValueError, naming the file, if it cannot be read or is not such a checkpoint.
     """
     checkpoint = _read(Path(path))
-    if not {"config", "model"} <= checkpoint.keys():
+    if not all(isinstance(checkpoint.get(entry), Mapping) for entry in ("config", "model")):
         raise ValueError(f"{path}: not a checkpoint of train.py, which has the entries config and model")
     try:
         model = MaskRCNN(Config.from_dict(checkpoint.pop("config")))
         model.load_state_dict(checkpoint.pop("model"))
     except (ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{path}: a checkpoint of another version of this model ({error})") from error
+        reasons = str(error).splitlines()
+        more = f" and {len(reasons) - 2} lines more" if len(reasons) > 2 else ""
+        raise ValueError(
+            f"{path}: a checkpoint of another version of this model ({' '.join(reasons[:2]).strip()[:300]}{more})"
+        ) from error
     return model, checkpoint
 
 

@@ -155,6 +155,22 @@ def test_evaluating_a_run_writes_the_report_that_training_wrote(finished, smears
         "evaluate.py", "--weights", finished[0], "--data", smears, "--split", "all", "--out", tmp_path / "all"
     )
     assert "6 images, 6 cells" in everything.stdout
+    assert "warning: 4 of the 6 images were trained on" in everything.stderr
+    assert "trained on" not in result.stderr
+    assert all(Path(row["file"]).is_relative_to(smears) for row in mine["every failure"])
+
+
+def test_an_image_named_twice_counts_once_and_what_was_written_is_no_input(finished, smears, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name in ("a.png", ".hidden.png"):
+        (folder / name).write_bytes((smears / "val/image/Neutrophil/Neutrophil_9.png").read_bytes())
+    for _ in range(2):
+        result = run("predict.py", folder, folder / "a.png", "--weights", finished[0], "--out", folder / "out")
+        assert result.returncode == 0, result.stderr
+        assert " in 1 images" in result.stdout
+    lines = (folder / "out/differential.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["file", str(folder / "a.png"), "all"]
 
 
 def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path):
@@ -174,6 +190,8 @@ def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path):
         ("train.py", ["--resume", "nowhere"], ["nowhere/last.pt", "no such file"]),
         ("evaluate.py", ["--data", "x", "--weights", "nowhere"], ["nowhere", "no such file"]),
         ("predict.py", ["x.png", "--weights", "nowhere"], ["nowhere", "no such file"]),
+        ("predict.py", ["x.png", "--weights", "nowhere", "--min-score", 60], ["--min-score", "60 is not a number from 0"]),
+        ("evaluate.py", ["--data", "x", "--weights", "y", "--min-score", "half"], ["--min-score", "half is not"]),
     ],
 )
 def test_what_is_missing_is_named_with_the_remedy_before_anything_starts(script, arguments, messages, tmp_path):
@@ -226,6 +244,11 @@ def test_cross_validation_from_the_command_line(smears, tmp_path):
         result = train("--data", smears, "--out", folder, "--epochs", 1, "--folds", 2, "--fold", fold)
         assert "3 training images, 3 validation images" in result.stdout
         shown.add((folder / "data.txt").read_text())
+        # evaluate.py takes the division from the run: without it, it would see images that were trained on.
+        again = run("evaluate.py", "--weights", folder, "--data", smears, "--out", folder / "again")
+        assert "trained on" not in again.stderr
+        files = [json.loads((place / "evaluation.json").read_text()) for place in (folder, folder / "again")]
+        assert files[0] == files[1]
     assert train("--data", smears, "--folds", 2, "--fold", 2).returncode == 2
 
 
@@ -257,11 +280,19 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path):
     assert epochs == sorted(set(epochs))
 
 
-def test_a_folder_that_cannot_be_written_is_named(smears):
-    result = train("--data", smears, "--out", "/proc/run")
-    assert result.returncode == 2
-    assert "/proc/run" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_done(finished, smears):
+    weights = ("--weights", finished[0], "--out", "/proc/run")
+    commands = (
+        ("train.py", "--data", smears, "--out", "/proc/run"),
+        ("evaluate.py", "--data", smears, *weights),
+        ("predict.py", smears / "val", *weights),
+    )
+    for command in commands:
+        result = run(*command)
+        assert result.returncode == 2
+        assert "/proc/run" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert "evaluating" not in result.stderr
 
 
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py"])

@@ -228,6 +228,7 @@ def test_a_checkpoint_that_was_cut_off_is_named(tmp_path):
             {"rpn_head.conv.weight": torch.zeros(1)},
             "not a checkpoint of train.py, which has the entries config and model",
         ),
+        ({"config": "yolo.yaml", "model": {}}, "not a checkpoint of train.py"),
         ({"config": {"learning_rate": 1}, "model": {}}, "another version .*unknown learning_rate"),
         ({"config": {"norm": "groupnorm"}, "model": {}}, "another version .*Missing key"),
         ({"config": {"norm": "layernorm"}, "model": {}}, "another version .*'layernorm' is not known"),
@@ -238,6 +239,13 @@ def test_a_file_of_something_else_says_what_it_is_not(tmp_path, content, message
     torch.save(content, path)
     with pytest.raises(ValueError, match=rf"(?s)other\.pt: .*{message}"):
         load_checkpoint(path)
+
+
+def test_a_checkpoint_without_hundreds_of_weights_is_refused_in_a_line(tmp_path):
+    torch.save({"config": Config.lisc().to_dict(), "model": {}}, tmp_path / "old.pt")
+    with pytest.raises(ValueError, match="old.pt") as error:
+        load_checkpoint(tmp_path / "old.pt")
+    assert len(str(error.value)) < 600
 
 
 def test_a_state_dict_of_which_nothing_fits_is_refused():

@@ -31,6 +31,7 @@ class APResult(NamedTuple):
     ar: float  # mean over thresholds and classes of the recall that all detections reach
     per_class: dict[str, float]  # AP
     per_class_ap50: dict[str, float]
+    per_class_ar: dict[str, float]
     curves: dict[str, np.ndarray]  # precision [T, 101] at the recalls 0, 0.01 .. 1, of each class
 
     def __str__(self) -> str:
@@ -66,6 +67,16 @@ class _Image(NamedTuple):
         )
 
 
+class _Outcome(NamedTuple):
+    """Of one image and class, best detection first: right [T, D], counted [T, D], scores [D], and how many objects there
+    are to find."""
+
+    right: np.ndarray
+    counted: np.ndarray
+    scores: np.ndarray
+    objects: int
+
+
 class AveragePrecision:
     """Takes one image after the other, keeping only IoUs and scores, then computes the average precision of all.
 
@@ -80,6 +91,8 @@ class AveragePrecision:
         self.kind = kind
         self.max_detections = max_detections
         self._images: list[_Image] = []
+        # What came of each image, by class (None: any) and area range: the same in every draw of a bootstrap.
+        self._outcomes: dict[tuple[int | None, AreaRange], list[_Outcome]] = {}
 
     def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """One image. prediction: boxes [D, 4], labels [D], scores [D], masks [D, 1, H, W] (above 0.5 is the object);
@@ -95,11 +108,17 @@ class AveragePrecision:
             areas, gt_areas = (_mask_areas(x["masks"], level) for x, level in ((prediction, 0.5), (target, 0)))
         scores, labels = prediction["scores"].cpu().numpy(), prediction["labels"].cpu().numpy()
         self._images.append(_Image(iou, scores, labels, areas, gt_labels, gt_areas, crowd))
+        self._outcomes.clear()
+
+    def __len__(self) -> int:
+        """Images so far."""
+        return len(self._images)
 
     def of_images(self, indices: Sequence[int]) -> "AveragePrecision":
         """The same of some of the images, each as often as it is named: what a bootstrap draws."""
         drawn = AveragePrecision(self.class_names, self.kind, self.max_detections)
         drawn._images = [self._images[i] for i in indices]
+        drawn._outcomes = {key: [outcomes[i] for i in indices] for key, outcomes in self._outcomes.items()}
         return drawn
 
     def area_terciles(self) -> dict[str, AreaRange]:
@@ -124,13 +143,12 @@ class AveragePrecision:
         curves: dict[str, np.ndarray] = {}
         recall: dict[str, np.ndarray] = {}
         for name, label in classes.items():
-            images = [image.of_class(label, self.max_detections) for image in self._images]
-            objects = sum(int((~_ignored(image, areas)).sum()) for image in images)
-            if objects:
-                curves[name], recall[name] = _precision_and_recall(images, objects, areas)
+            outcomes = self._outcomes_of(label, areas)
+            if any(outcome.objects for outcome in outcomes):
+                curves[name], recall[name] = _precision_and_recall(outcomes)
         if not curves:
             nan = float("nan")
-            return APResult(nan, nan, nan, nan, {}, {}, {})
+            return APResult(nan, nan, nan, nan, {}, {}, {}, {})
         ap = {name: curve.mean(axis=1) for name, curve in curves.items()}
         mean = np.mean(list(ap.values()), axis=0)  # [T]
         return APResult(
@@ -140,8 +158,17 @@ class AveragePrecision:
             ar=float(np.mean(list(recall.values()))),
             per_class={name: float(values.mean()) for name, values in ap.items()},
             per_class_ap50={name: float(values[0]) for name, values in ap.items()},
+            per_class_ar={name: float(values.mean()) for name, values in recall.items()},
             curves=curves,
         )
+
+
+    def _outcomes_of(self, label: int | None, areas: AreaRange) -> list[_Outcome]:
+        key = label, areas
+        if key not in self._outcomes:
+            images = (image.of_class(label, self.max_detections) for image in self._images)
+            self._outcomes[key] = [_outcome(image, areas) for image in images]
+        return self._outcomes[key]
 
 
 def _ignored(image: _Image, areas: AreaRange) -> np.ndarray:
@@ -149,12 +176,12 @@ def _ignored(image: _Image, areas: AreaRange) -> np.ndarray:
     return image.crowd | (image.gt_areas < areas[0]) | (image.gt_areas > areas[1])
 
 
-def _precision_and_recall(images: list[_Image], objects: int, areas: AreaRange) -> tuple[np.ndarray, np.ndarray]:
-    """Precision [T, 101] and the highest recall [T] of one class. objects: how many there are to find."""
-    matches = [_match(image, areas) for image in images]
-    right = np.concatenate([m[0] for m in matches], axis=1)  # [T, all D]
-    counted = np.concatenate([m[1] for m in matches], axis=1)
-    order = np.argsort(-np.concatenate([image.scores for image in images]), kind="stable")
+def _precision_and_recall(outcomes: list[_Outcome]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision [T, 101] and the highest recall [T] of one class that has an object somewhere."""
+    objects = sum(outcome.objects for outcome in outcomes)
+    right = np.concatenate([outcome.right for outcome in outcomes], axis=1)  # [T, all D]
+    counted = np.concatenate([outcome.counted for outcome in outcomes], axis=1)
+    order = np.argsort(-np.concatenate([outcome.scores for outcome in outcomes]), kind="stable")
     right, wrong = (right & counted)[:, order], (~right & counted)[:, order]
     true_positives, false_positives = right.cumsum(axis=1), wrong.cumsum(axis=1)
     recall = true_positives / objects
@@ -166,16 +193,16 @@ def _precision_and_recall(images: list[_Image], objects: int, areas: AreaRange) 
     return np.take_along_axis(envelope, index, axis=1), recall.max(axis=1, initial=0)
 
 
-def _match(image: _Image, areas: AreaRange) -> tuple[np.ndarray, np.ndarray]:
+def _outcome(image: _Image, areas: AreaRange) -> _Outcome:
     """Greedy matching of one image and class at every threshold: which detections match an object, and which count at
-    all (a match with an ignored object does not), bool [T, D] each."""
+    all: a match with an ignored object does not."""
     detections, objects = image.iou.shape
     matched = np.zeros((len(THRESHOLDS), detections), bool)
     inside = (image.areas >= areas[0]) & (image.areas <= areas[1])
     counted = np.broadcast_to(inside, matched.shape).copy()  # what matches nothing counts if its own area does
     ignored = _ignored(image, areas)
     if not objects:
-        return matched, counted
+        return _Outcome(matched, counted, image.scores, 0)
     least = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # [T, 1]
     free = np.ones((len(THRESHOLDS), objects), bool)
     rows = np.arange(len(THRESHOLDS))
@@ -189,7 +216,7 @@ def _match(image: _Image, areas: AreaRange) -> tuple[np.ndarray, np.ndarray]:
         matched[:, d] = candidates[rows, best]
         counted[:, d] = np.where(matched[:, d], ~ignored[best], counted[:, d])
         free[rows, best] &= ~matched[:, d] | image.crowd[best]
-    return matched, counted
+    return _Outcome(matched, counted, image.scores, int((~ignored).sum()))
 
 
 def _iou(intersection: np.ndarray, area: np.ndarray, gt_area: np.ndarray, crowd: np.ndarray) -> np.ndarray:

@@ -32,7 +32,9 @@ class Estimate(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return "-" if np.isnan(self.value) else f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        if np.isnan(self.value):
+            return "-"
+        return f"{self.value:.3f}" + ("" if np.isnan(self.low) else f" ({self.low:.3f} to {self.high:.3f})")
 
 
 class Pairs(NamedTuple):
@@ -150,20 +152,27 @@ class CellMeasures:
         return Counts(*(np.sum(part, axis=0) for part in zip(*self.images, strict=True)))
 
     def compute(self, rounds: int = 1000, seed: int = 0) -> dict[str, dict[str, Estimate]]:
-        """measure -> "all" or class -> its value and 95 % interval. Classes without any cell are left out."""
-        parts = [np.stack(part) for part in zip(*self.images, strict=True)]
-
-        def of(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-            summed = Counts(*(np.tensordot(weights, part, axes=1) for part in parts))
-            return np.stack(list(measures(summed).values()))  # [M, K + 1]
-
-        value, low, high = bootstrap(of, len(self.images), rounds, seed)
-        there = self.total().confusion[1:].sum(axis=1) > 0
+        """measure -> "all" or class -> its value and 95 % interval. Classes of no cell and no detection are left out."""
+        value, low, high = self.bootstrap(lambda counts: np.stack(list(measures(counts).values())), rounds, seed)
+        confusion = self.total().confusion
+        there = (confusion.sum(axis=0) + confusion.sum(axis=1))[1:] > 0
         columns = [(0, "all"), *((k, name) for k, name in enumerate(self.class_names, start=1) if there[k - 1])]
         return {
             name: {title: Estimate(value[row, k], low[row, k], high[row, k]) for k, title in columns}
             for row, name in enumerate(measures(self.total()))
         }
+
+
+    def bootstrap(
+        self, measure: Callable[[Counts], NDArray[np.float64]], rounds: int = 1000, seed: int = 0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Of anything that follows from summed counts: value, and lower and upper end of its interval; see `bootstrap`."""
+        parts = [np.stack(part) for part in zip(*self.images, strict=True)]
+
+        def of(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            return measure(Counts(*(np.tensordot(weights, part, axes=1) for part in parts)))
+
+        return bootstrap(of, len(self.images), rounds, seed)
 
 
 def bootstrap(
@@ -172,10 +181,12 @@ def bootstrap(
     """Value, and lower and upper end of the 95 % percentile interval (Efron 1979) over images drawn with replacement.
 
     measure: from how often each image counts [images] to any array; nan where a draw has nothing to measure, which is left
-    out of the interval.
+    out of the interval. Of a single image every draw is the same: that is no interval, so both ends are nan.
     """
     rng = np.random.default_rng(seed)
     value = measure(np.ones(images))
+    if images == 1:
+        return value, *np.full((2, *value.shape), np.nan)
     draws = np.stack(
         [measure(row) for row in rng.multinomial(images, np.full(images, 1 / images), rounds).astype(float)]
     )

@@ -1,6 +1,7 @@
 """Pictures of an evaluation: precision against recall, confusion, calibration, and the cells themselves."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +19,16 @@ MARGIN = 0.35  # of a cell's side, shown around it
 TRUE, FOUND = "#00a030", "#e0218a"  # outlines: ground truth, detection
 
 
-def precision_recall(ax: Axes, result: APResult, class_names: Sequence[str], title: str) -> Axes:
-    """A curve for each class at IoU 0.5, and thin at 0.75."""
+def precision_recall(
+    ax: Axes, result: APResult, class_names: Sequence[str], title: str, interval: np.ndarray | None = None
+) -> Axes:
+    """A curve for each class at IoU 0.5, and thin at 0.75. interval [2, 101]: a band to draw."""
     for name, curve in result.curves.items():
         colour = CLASS_COLOURS[class_names.index(name) % len(CLASS_COLOURS)] if name in class_names else "black"
         ax.plot(RECALLS, curve[0], color=colour, label=f"{name}, AP50 {result.per_class_ap50[name]:.2f}")
         ax.plot(RECALLS, curve[list(THRESHOLDS.round(2)).index(0.75)], color=colour, linewidth=0.8, linestyle="--")
+    if interval is not None:
+        ax.fill_between(RECALLS, *interval, color="grey", alpha=0.25, linewidth=0, label="95 % interval")
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03), title=title)
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8, loc="lower left")
@@ -31,21 +36,20 @@ def precision_recall(ax: Axes, result: APResult, class_names: Sequence[str], tit
 
 
 def confusion(ax: Axes, result: Evaluation) -> Axes:
-    """Counts, shaded by their share of the row. The last row: detections with no cell; the last column: cells missed."""
+    """Counts with their intervals, shaded by their share of the row. The last row: detections with no cell; the last column:
+    cells missed."""
     order = [*range(1, len(result.class_names) + 1), 0]
     counts = result.confusion[np.ix_(order, order)]
+    low, high = (ends[np.ix_(order, order)] for ends in result.confusion_interval)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(counts):
         if value or row == column:
-            ax.text(
-                column,
-                row,
-                f"{int(value)}",
-                ha="center",
-                va="center",
-                color="white" if share[row, column] > 0.6 else "black",
-            )
+            colour = "white" if share[row, column] > 0.6 else "black"
+            ax.text(column, row, f"{int(value)}", ha="center", va="center", color=colour)
+            if value and not np.isnan(low[row, column]):
+                text = f"{low[row, column]:.0f} to {high[row, column]:.0f}"
+                ax.text(column, row + 0.32, text, ha="center", va="center", color=colour, fontsize=6)
     ax.texts[-1].set_text("")  # no cell and no detection: there is nothing to count
     ax.set_xticks(range(len(order)), [*result.class_names, "missed"], rotation=40, ha="right")
     ax.set_yticks(range(len(order)), [*result.class_names, "nothing there"])
@@ -54,12 +58,14 @@ def confusion(ax: Axes, result: Evaluation) -> Axes:
 
 
 def calibration(ax: Axes, result: Evaluation) -> Axes:
-    """How often detections of a score are right: on the diagonal, a score is a probability."""
+    """How often detections of a score are right, with intervals: on the diagonal, a score is a probability."""
     number, right, scores = result.calibration.T
     there = number > 0
     ax.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    ax.plot(scores[there] / number[there], right[there] / number[there], marker="o")
-    for x, y, n in zip(scores[there] / number[there], right[there] / number[there], number[there], strict=True):
+    mean, share = scores[there] / number[there], right[there] / number[there]
+    ax.plot(mean, share, marker="o")
+    ax.vlines(mean, *result.calibration_interval[:, there], alpha=0.5)
+    for x, y, n in zip(mean, share, number[there], strict=True):
         ax.annotate(f"{int(n)}", (x, y), textcoords="offset points", xytext=(5, -10), fontsize=8)
     ax.set(xlabel="score", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.03), title="calibration")
     ax.grid(alpha=0.3)
@@ -70,7 +76,8 @@ def curves_figure(result: Evaluation) -> Figure:
     figure = Figure(figsize=(17, 4.6), layout="constrained")
     axes = figure.subplots(1, 4)
     precision_recall(axes[0], result.ap["mask"], result.class_names, "masks (dashed: IoU 0.75)")
-    precision_recall(axes[1], result.ap["mask, any class"], result.class_names, "masks of any class")
+    any_class = result.ap["mask, any class"]
+    precision_recall(axes[1], any_class, result.class_names, "masks of any class", result.curve_interval)
     confusion(axes[2], result)
     calibration(axes[3], result)
     return figure
@@ -91,7 +98,8 @@ def ranked_cells(result: Evaluation, targets: Sequence[dict[str, Tensor]], count
         for detection, cell, iou in zip(pairs.detections, pairs.cells, pairs.iou, strict=True):
             called, true = (result.class_names[k - 1] for k in (pairs.labels[detection], pairs.gt_labels[cell]))
             name = true if called == true else f"{true}, called {called}"
-            cells.append((iou, Shown(i, tuple(targets[i]["boxes"][cell].tolist()), f"IoU {iou:.3f}\n{name}")))
+            title = f"{Path(result.files[i]).name}\nIoU {iou:.3f}, {name}"
+            cells.append((iou, Shown(i, tuple(targets[i]["boxes"][cell].tolist()), title)))
     cells.sort(key=lambda cell: -cell[0])
     shown = [cell for _, cell in cells]
     middle = max(0, (len(shown) - count) // 2)
@@ -108,7 +116,7 @@ def failures_of(result: Evaluation, kind: str, count: int = 12) -> list[Shown]:
         if failure.detection is not None:
             names.append(f"called {result.class_names[result.pairs[i].labels[failure.detection] - 1]}")
             names.append(f"{result.pairs[i].scores[failure.detection]:.2f}")
-        return ", ".join(names)
+        return f"{Path(result.files[i]).name}\n{', '.join(names)}"
 
     of_kind = [(i, one) for i, failures in enumerate(result.failures) for one in failures if one.kind == kind]
     return [Shown(i, one.box, title(i, one)) for i, one in of_kind[:count]]
@@ -144,8 +152,11 @@ def galleries(result: Evaluation, samples: Sequence[Sample]) -> dict[str, Figure
         for name, shown in ranked.items()
         if shown
     }
+    counts = result.failure_counts()
     for kind in KINDS:
         shown = failures_of(result, kind)
         if shown:
             figures[kind] = gallery(shown, lambda i: samples[i], result)
+        if len(shown) < counts[kind]:
+            figures[kind].supxlabel(f"the first {len(shown)} of {counts[kind]}; all are in the list", fontsize=9)
     return figures

@@ -9,28 +9,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn.evaluation.average_precision import COCO_AREAS, APResult, AveragePrecision
-from maskrcnn.evaluation.cells import CellMeasures, Estimate, Pairs, bootstrap
+from maskrcnn.evaluation.average_precision import COCO_AREAS, RECALLS, APResult, AveragePrecision
+from maskrcnn.evaluation.cells import CellMeasures, Estimate, Pairs, bootstrap, ratio
 from maskrcnn.evaluation.failures import KINDS, Failure, find_failures
 from maskrcnn.heads import named_once
 from maskrcnn.model import MaskRCNN
 from maskrcnn.precision import autocast
 
-AP_ROUNDS = 200  # of the bootstrap: each computes AP anew
+AP_ROUNDS = 200  # of the bootstrap: each sorts all detections anew
+AP_COLUMNS = ("AP", "AP50", "AP75", "AR")
 
 
 @dataclass
 class Evaluation:
-    """What `evaluate` found. Images are numbered as they came."""
+    """What `evaluate` found. Images are numbered as they came; intervals [2, ...] are lower and upper ends of 95 %."""
 
     class_names: tuple[str, ...]
+    files: list[str]  # of the images
     min_score: float
     ap: dict[str, APResult]  # "mask", "box", and both for any class: "mask, any class" ..
-    ap_intervals: dict[str, dict[str, Estimate]]  # the same names -> "AP", "AP50", "AP75"
-    ap_by_area: dict[str, APResult]  # mask AP, any class: of COCO's ranges and of thirds of the cells
+    # The same names, and those of classes and area ranges ("mask, neutrophil", "mask, any class, small") -> AP_COLUMNS.
+    ap_intervals: dict[str, dict[str, Estimate]]
+    curve_interval: NDArray[np.float64]  # [2, 101], of the precision at IoU 0.5 of masks of any class
     cells: dict[str, dict[str, Estimate]]  # see CellMeasures.compute
     confusion: NDArray[np.float64]  # [K + 1, K + 1]: true, called; 0 is nothing
+    confusion_interval: NDArray[np.float64]  # [2, K + 1, K + 1]
     calibration: NDArray[np.float64]  # [bins, 3]: detections, of them right, sum of their scores
+    calibration_interval: NDArray[np.float64]  # [2, bins], of the share that is right
     pairs: list[Pairs]
     failures: list[list[Failure]]
     predictions: list[dict[str, Tensor]] = field(repr=False)  # those of min_score or more, masks bool [D, H, W]
@@ -41,29 +46,54 @@ class Evaluation:
         def plain(value: float) -> float | None:
             return None if np.isnan(value) else round(float(value), 5)
 
-        def result(one: APResult) -> dict[str, Any]:
-            return {
-                "AP": plain(one.ap), "AP50": plain(one.ap50), "AP75": plain(one.ap75), "AR": plain(one.ar),
-                "AP per class": {name: plain(value) for name, value in one.per_class.items()},
-                "AP50 per class": {name: plain(value) for name, value in one.per_class_ap50.items()},
-            }  # fmt: skip
-
         def intervals(table: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
             return {row: {name: [plain(x) for x in e] for name, e in columns.items()} for row, columns in table.items()}
 
-        kinds = [failure.kind for failures in self.failures for failure in failures]
+        def plain_array(values: NDArray[np.float64]) -> list[Any]:
+            return [plain_array(row) for row in values] if values.ndim > 1 else [plain(x) for x in values]
+
+        curves = {
+            name: {label: plain_array(curve) for label, curve in one.curves.items()} for name, one in self.ap.items()
+        }
         return {
             "images": len(self.pairs),
             "classes": list(self.class_names),
             "min_score": self.min_score,
-            "average precision": {name: result(one) for name, one in self.ap.items()},
             "average precision, value and 95 % interval": intervals(self.ap_intervals),
-            "average precision of masks of any class by area": {k: result(one) for k, one in self.ap_by_area.items()},
             "cells, value and 95 % interval": intervals(self.cells),
-            "confusion, true class by class it was called": self.confusion.astype(int).tolist(),
-            "calibration, detections and right ones and sum of scores": self.calibration.round(5).tolist(),
-            "failures": {kind: kinds.count(kind) for kind in KINDS},
+            "confusion": {
+                "rows, what it is": ["nothing there", *self.class_names],
+                "columns, what it was called": ["missed", *self.class_names],
+                "counts": self.confusion.astype(int).tolist(),
+                "95 % interval": plain_array(self.confusion_interval),
+            },
+            "calibration": {
+                "detections and right ones and sum of scores, by tenth of the score": plain_array(self.calibration),
+                "share that is right, 95 % interval": plain_array(self.calibration_interval),
+            },
+            "failures": self.failure_counts(),
+            "every failure": self.failure_rows(),
+            "precision at IoU 0.5, 0.55 .. 0.95 and recall 0, 0.01 .. 1": curves,
         }
+
+    def failure_counts(self) -> dict[str, int]:
+        """Kind -> how many."""
+        kinds = [failure.kind for failures in self.failures for failure in failures]
+        return {kind: kinds.count(kind) for kind in KINDS}
+
+    def failure_rows(self) -> list[dict[str, Any]]:
+        """Every failure, kind by kind: file, kind, what it is, what it was called and with what score ("" for none), box."""
+        rows = []
+        for file, pairs, failures in zip(self.files, self.pairs, self.failures, strict=True):
+            for one in failures:
+                row: dict[str, Any] = {"kind": one.kind, "file": file, "is": "", "called": "", "score": ""}
+                if one.cell is not None:
+                    row["is"] = self.class_names[pairs.gt_labels[one.cell] - 1]
+                if one.detection is not None:
+                    row["called"] = self.class_names[pairs.labels[one.detection] - 1]
+                    row["score"] = round(float(pairs.scores[one.detection]), 3)
+                rows.append({**row, "box": [round(x, 1) for x in one.box]})
+        return sorted(rows, key=lambda row: KINDS.index(row["kind"]))
 
 
 @torch.inference_mode()
@@ -72,9 +102,11 @@ def evaluate(
     samples: Iterable[tuple[Tensor, Mapping[str, Tensor]]],
     precision: str = "auto",
     min_score: float = 0.5,
+    files: Sequence[str] | None = None,
 ) -> Evaluation:
     """samples: (image, target) as `MaskRCNN` takes them. min_score: from which a detection counts as one, but for AP, which
-    counts all. The model is left in the mode it was in. Raises ValueError without a sample."""
+    counts all. files: what to call the images. The model is left in the mode it was in. Raises ValueError without a sample.
+    """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -100,46 +132,86 @@ def evaluate(
     total = cells.total()
     ap = {kind: measure.compute() for kind, measure in kinds.items()}
     ap |= {f"{kind}, any class": measure.compute(class_agnostic=True) for kind, measure in kinds.items()}
-    areas = {**COCO_AREAS, **kinds["mask"].area_terciles()}
+    intervals, curve = ap_intervals(kinds["mask"], kinds["box"])
     return Evaluation(
         class_names=names,
+        files=list(files) if files is not None else [f"image {i}" for i in range(len(pairs))],
         min_score=min_score,
         ap=ap,
-        ap_intervals={name: _ap_intervals(kinds[name.split(",")[0]], "any" in name, len(pairs)) for name in ap},
-        ap_by_area={name: kinds["mask"].compute(True, limits) for name, limits in areas.items()},
+        ap_intervals=intervals,
+        curve_interval=curve,
         cells=cells.compute(),
         confusion=total.confusion,
+        confusion_interval=np.stack(cells.bootstrap(lambda counts: counts.confusion)[1:]),
         calibration=total.sure,
+        calibration_interval=np.stack(cells.bootstrap(lambda counts: ratio(counts.sure[:, 1], counts.sure[:, 0]))[1:]),
         pairs=pairs,
         failures=failures,
         predictions=predictions,
     )
 
 
-def _ap_intervals(measure: AveragePrecision, class_agnostic: bool, images: int) -> dict[str, Estimate]:
+def ap_intervals(
+    mask: AveragePrecision, box: AveragePrecision
+) -> tuple[dict[str, dict[str, Estimate]], NDArray[np.float64]]:
+    """AP_COLUMNS with their intervals: for both kinds over all classes, for any class, and of each class; for masks of any
+    class by area. And the interval [2, 101] of the precision of masks of any class at IoU 0.5."""
+    present = {"mask": list(mask.compute().per_class), "box": list(box.compute().per_class)}
+    areas = {**COCO_AREAS, **mask.area_terciles()}
+    rows = ["mask", "box", "mask, any class", "box, any class"]
+    rows += [f"{kind}, {name}" for kind, names in present.items() for name in names]
+    rows += [f"mask, any class, {name}" for name in areas]
+    images = len(mask)
+
     def of(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        drawn = measure.of_images(np.repeat(np.arange(images), weights.astype(int)).tolist())
-        result = drawn.compute(class_agnostic)
-        return np.array([result.ap, result.ap50, result.ap75])
+        indices = np.repeat(np.arange(images), weights.astype(int)).tolist()
+        drawn = {"mask": mask.of_images(indices), "box": box.of_images(indices)}
+        by_class = {kind: measure.compute() for kind, measure in drawn.items()}
+        any_class = [measure.compute(class_agnostic=True) for measure in drawn.values()]
+        figures = [[r.ap, r.ap50, r.ap75, r.ar] for r in (*by_class.values(), *any_class)]
+        figures += [of_class(by_class[kind], name) for kind, names in present.items() for name in names]
+        by_area = [drawn["mask"].compute(True, limits) for limits in areas.values()]
+        figures += [[r.ap, r.ap50, r.ap75, r.ar] for r in by_area]
+        curve = any_class[0].curves.get("any", np.full((1, len(RECALLS)), np.nan))[0]
+        return np.concatenate([np.ravel(figures), curve])
 
     value, low, high = bootstrap(of, images, AP_ROUNDS)
-    return {name: Estimate(*(float(x[i]) for x in (value, low, high))) for i, name in enumerate(("AP", "AP50", "AP75"))}
+    count = len(rows) * len(AP_COLUMNS)
+    table = np.stack([value, low, high])[:, :count].reshape(3, len(rows), len(AP_COLUMNS))
+    estimates = {
+        name: {column: Estimate(*table[:, i, k].tolist()) for k, column in enumerate(AP_COLUMNS)}
+        for i, name in enumerate(rows)
+    }
+    return estimates, np.stack([low, high])[:, count:]
+
+
+def of_class(result: APResult, name: str) -> list[float]:
+    """AP_COLUMNS of one class; nan where there is none of it."""
+    if name not in result.per_class:
+        return [float("nan")] * len(AP_COLUMNS)
+    ap75 = float(result.curves[name][5].mean())
+    return [result.per_class[name], result.per_class_ap50[name], ap75, result.per_class_ar[name]]
 
 
 def table(result: Evaluation) -> str:
-    """What matters most, as text: values with their 95 % intervals over images."""
-    lines = [f"{len(result.pairs)} images, {int(result.confusion[1:].sum())} cells; 95 % intervals over images", ""]
-    lines += _rows(result.ap_intervals, ("AP", "AP50", "AP75"), "average precision")
+    """All figures as text: values with their 95 % intervals over images."""
+    head = f"{len(result.pairs)} images, {int(result.confusion[1:].sum())} cells; "
+    if len(result.pairs) > 1:
+        head += "in brackets 95 % intervals over images; a draw of images that lacks a class is averaged over the others"
+    else:
+        head += "one image has no intervals"
+    lines = [head, "", *_rows(result.ap_intervals, AP_COLUMNS, "average precision")]
     names: Sequence[str] = list(next(iter(result.cells.values())))
     lines += ["", *_rows(result.cells, names, f"cells, score from {result.min_score:g}")]
-    counts = [failure.kind for failures in result.failures for failure in failures]
-    lines += ["", "failures: " + (", ".join(f"{counts.count(k)} {k}" for k in KINDS if k in counts) or "none")]
+    counts = [f"{count} {kind}" for kind, count in result.failure_counts().items() if count]
+    lines += ["", "failures: " + (", ".join(counts) or "none")]
     return "\n".join(lines)
 
 
 def _rows(values: Mapping[str, Mapping[str, Estimate]], columns: Sequence[str], title: str) -> list[str]:
     width = max(22, *(len(str(e)) + 2 for row in values.values() for e in row.values()))
-    lines = [f"{title:24s}" + "".join(f"{name:>{width}s}" for name in columns)]
+    first = max(24, *(len(name) + 2 for name in values))
+    lines = [f"{title:{first}s}" + "".join(f"{name:>{width}s}" for name in columns)]
     for name, row in values.items():
-        lines.append(f"{name:24s}" + "".join(f"{row[column]!s:>{width}s}" for column in columns))
+        lines.append(f"{name:{first}s}" + "".join(f"{row[column]!s:>{width}s}" for column in columns))
     return lines

@@ -4,10 +4,11 @@ Of the cells that no detection matches (IoU 0.5):
   split         several detections lie in it, and together they cover most of it
   merged        one detection covers most of it and most of another cell
   poor outline  a detection lies on it, but not well enough
-  missed        hardly anything lies on it
+  missed        nothing lies on it
 Of the detections:
   wrong class   matches a cell of another class
-  duplicate     lies on a cell that another detection matches
+  split         lies in a cell that another detection matches, but beside that one: a piece that was cut off
+  duplicate     lies in a cell that another detection matches, or around it
   nothing there lies on no cell
 A detection that is part of a split, a merger or a poor outline is not counted again.
 """
@@ -36,11 +37,33 @@ class Failure(NamedTuple):
 
 
 class _Overlaps(NamedTuple):
-    """Shares of areas [D, N]: of the detection that lies in the cell, of the cell that the detection covers; and IoU."""
+    """Masks as pixels, detections [D, P] and cells [N, P]; and shares of areas [D, N]: of the detection that lies in the
+    cell, of the cell that the detection covers; and IoU."""
 
+    detections: NDArray[np.float64]
+    cells: NDArray[np.float64]
     of_detection: NDArray[np.float64]
     of_cell: NDArray[np.float64]
     iou: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, masks: Tensor, gt_masks: Tensor) -> "_Overlaps":
+        a = (masks.flatten(1) > 0.5).double().cpu().numpy()
+        b = (gt_masks.flatten(1) > 0).double().cpu().numpy()
+        both = a @ b.T
+        area, gt_area = a.sum(axis=1)[:, None], b.sum(axis=1)[None, :]
+        union = area + gt_area - both
+        shares = [np.divide(both, x, out=np.zeros_like(both), where=x > 0) for x in (area, gt_area, union)]
+        return cls(a, b, *shares)
+
+    def covered(self, cell: int, by: list[int]) -> float:
+        """The share of the cell that some detections cover together."""
+        return float(self.detections[by].max(axis=0) @ self.cells[cell] / self.cells[cell].sum())
+
+    def is_beside(self, detection: int, other: int, cell: int) -> bool:
+        """Whether most of what a detection covers of a cell is left free by another one."""
+        part = self.detections[detection] * self.cells[cell]
+        return float(part @ self.detections[other]) < (1 - MOST) * float(part.sum())
 
 
 def find_failures(
@@ -48,7 +71,7 @@ def find_failures(
 ) -> list[Failure]:
     """prediction and target as in `match`, pairs what it returned for the same min_score. Sorted by kind."""
     keep = prediction["scores"] >= min_score
-    overlaps = _overlaps(prediction["masks"][keep], target["masks"])
+    overlaps = _Overlaps.of(prediction["masks"][keep], target["masks"])
     boxes, gt_boxes = prediction["boxes"][keep].tolist(), target["boxes"].tolist()
     partner = dict(zip(pairs.detections.tolist(), pairs.cells.tolist(), strict=True))
     found = [
@@ -64,30 +87,32 @@ def find_failures(
         found.append(Failure(kind, cell, involved[0] if involved else None, tuple(gt_boxes[cell])))
     for detection in loose:
         if detection not in explained:
-            on_found_cell = any(overlaps.of_detection[detection, cell] > MOST for cell in partner.values())
-            kind = "duplicate" if on_found_cell else "nothing there"
-            found.append(Failure(kind, None, detection, tuple(boxes[detection])))
+            kind, cell_of_it = _loose_detection(detection, partner, overlaps)
+            found.append(Failure(kind, cell_of_it, detection, tuple(boxes[detection])))
     return sorted(found, key=lambda failure: KINDS.index(failure.kind))
 
 
 def _unmatched_cell(cell: int, loose: list[int], overlaps: _Overlaps) -> tuple[str, list[int]]:
     """The kind of failure and the detections, among those that match nothing, that have to do with it."""
-    inside = [d for d in loose if overlaps.of_detection[d, cell] > MOST and overlaps.iou[d, cell] > TOUCH / 2]
-    if len(inside) > 1 and overlaps.of_cell[inside, cell].sum() > MOST:
+    inside = [d for d in loose if overlaps.of_detection[d, cell] > MOST]
+    if len(inside) > 1 and overlaps.covered(cell, inside) > MOST:
         return "split", inside
     covering = [d for d in range(len(overlaps.iou)) if overlaps.of_cell[d, cell] > MOST]
     over_several = [d for d in covering if (overlaps.of_cell[d] > MOST).sum() > 1]
     if over_several:
         return "merged", over_several
-    touching = [d for d in loose if overlaps.iou[d, cell] > TOUCH]
+    touching = [d for d in loose if d in inside or overlaps.iou[d, cell] > TOUCH]
     return ("poor outline", touching) if touching else ("missed", [])
 
 
-def _overlaps(masks: Tensor, gt_masks: Tensor) -> _Overlaps:
-    a = (masks.flatten(1) > 0.5).double().cpu().numpy()
-    b = (gt_masks.flatten(1) > 0).double().cpu().numpy()
-    both = a @ b.T
-    area, gt_area = a.sum(axis=1)[:, None], b.sum(axis=1)[None, :]
-    union = area + gt_area - both
-    shares = [np.divide(both, x, out=np.zeros_like(both), where=x > 0) for x in (area, gt_area, union)]
-    return _Overlaps(*shares)
+def _loose_detection(detection: int, partner: Mapping[int, int], overlaps: _Overlaps) -> tuple[str, int | None]:
+    """The kind of failure of a detection that matches nothing, and the found cell that it has to do with, if any.
+
+    partner: the cell of each detection that matches one.
+    """
+    for other, cell in partner.items():
+        if overlaps.of_detection[detection, cell] > MOST and overlaps.is_beside(detection, other, cell):
+            return "split", cell
+        if max(overlaps.of_detection[detection, cell], overlaps.of_cell[detection, cell]) > MOST:
+            return "duplicate", cell
+    return "nothing there", None

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,7 +15,8 @@ from maskrcnn.evaluation.charts import curves_figure, galleries
 from maskrcnn.evaluation.evaluate import Evaluation, table
 
 STYLE = """body { font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
-img { max-width: 100% } pre { background: #f4f4f6; padding: 1em; overflow-x: auto } h2 { margin-top: 2em }"""
+img { max-width: 100% } pre { background: #f4f4f6; padding: 1em; overflow-x: auto } h2 { margin-top: 2em }
+td, th { text-align: left; padding: 0.1em 1em 0.1em 0 }"""
 LEGEND = "Green: ground truth. Pink: detections."
 
 
@@ -36,7 +38,7 @@ def write_report(
         pictures[name] = png(figure)
         (folder / f"evaluation-{name.replace(' ', '-')}.png").write_bytes(pictures[name])
     path = folder / "report.html"
-    path.write_text(page(title, notes, text, pictures), encoding="utf-8")
+    path.write_text(page(title, notes, text, result.failure_rows(), pictures), encoding="utf-8")
     return path
 
 
@@ -46,8 +48,10 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def page(title: str, notes: str, text: str, pictures: Mapping[str, bytes]) -> str:
-    """Self-contained HTML: the pictures are written into it."""
+def page(
+    title: str, notes: str, text: str, failures: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes]
+) -> str:
+    """Self-contained HTML: the pictures are written into it. failures: rows of a table."""
     parts = [f"<h1>{html.escape(title)}</h1>"]
     parts += [f"<pre>{html.escape(notes)}</pre>"] if notes else []
     parts += [f"<pre>{html.escape(text)}</pre>", f"<p>{LEGEND}</p>"]
@@ -55,6 +59,11 @@ def page(title: str, notes: str, text: str, pictures: Mapping[str, bytes]) -> st
         encoded = base64.b64encode(picture).decode("ascii")
         alt = html.escape(name, quote=True)
         parts.append(f'<h2>{alt}</h2>\n<img alt="{alt}" src="data:image/png;base64,{encoded}">')
+    if failures:
+        parts.append(f"<h2>every failure</h2>\n<table><tr>{''.join(f'<th>{name}</th>' for name in failures[0])}</tr>")
+        for row in failures:
+            parts.append("<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>")
+        parts.append("</table>")
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     body = "\n".join(parts)
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'

@@ -41,4 +41,4 @@ def label_map(masks: Tensor, threshold: float = 0.5) -> Tensor:
     if not len(masks):
         return torch.zeros(masks.shape[-2:], dtype=torch.int32, device=masks.device)
     best, index = masks[:, 0].max(dim=0)  # [H, W]
-    return torch.where(best >= threshold, index + 1, 0).int()
+    return torch.where(best > threshold, index + 1, 0).int()

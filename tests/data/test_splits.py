@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from data import synthetic
-from data.lisc import CLASSES, DataError, find
-from data.splits import CACHE, divide, open_splits
+from data.dataset import SmearDataset
+from data.lisc import CLASSES, DataError, Field, find
+from data.splits import CACHE, divide, fingerprints, open_splits
 
 SIZE = (240, 192)
 
@@ -121,6 +122,24 @@ def test_a_split_of_the_datas_own_is_kept_and_its_repeats_are_named(tmp_path):
     copied.image.write_bytes(known.image.read_bytes())
     assert open_splits(tmp_path, progress=False).straddling == [copied]
     assert not open_splits(tmp_path, folds=4, progress=False).straddling
+
+
+def test_undivided_all_fields_are_there_to_evaluate_on_even_a_single_one(tmp_path):
+    synthetic.make(tmp_path, images=1, layout="wbc", size=SIZE, progress=False, val_fraction=0)
+    splits = open_splits(tmp_path, progress=False, undivided=True)
+    assert (len(splits.train), len(splits.val)) == (0, 1)
+    with pytest.raises(DataError, match="add images"):
+        open_splits(tmp_path, progress=False)
+
+
+def test_fingerprints_are_those_of_the_pixels(copy):
+    images = copy / "Main Dataset/neut"
+    for number in (80, 81):
+        Image.fromarray(np.full((SIZE[1], SIZE[0], 3), number, np.uint8)).save(images / f"{number}.bmp")
+    shutil.copy(images / "80.bmp", images / "82.bmp")
+    fields = [Field(images / f"{n}.bmp", sorted(copy.rglob("neut/*/1_expert.bmp"))[0], "neutrophil") for n in (80, 81, 82)]
+    names = fingerprints(SmearDataset(fields, progress=False))
+    assert names[0] == names[2] != names[1]
 
 
 def test_a_few_bad_files_are_left_out_and_many_or_any_when_strict_are_an_error(copy):

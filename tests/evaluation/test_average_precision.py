@@ -169,6 +169,27 @@ def test_drawn_images_count_as_often_as_they_are_drawn():
     expected = ours([samples[i] for i in drawn], "mask")
     result = measured(samples, "mask").of_images(drawn).compute()
     assert (result.ap, result.ar, result.per_class) == (expected.ap, expected.ar, expected.per_class)
+    assert np.mean(list(result.per_class_ar.values())) == pytest.approx(result.ar)
+
+
+@pytest.mark.parametrize("arguments", [(False, (0.0, 150.0)), (True, (0.0, 150.0)), (True,), ()])
+def test_a_draw_is_the_same_whether_its_images_were_matched_before_or_not(arguments):
+    samples, drawn = CASES["usual"], [0, 0, 5, 1]
+    used = measured(samples, "mask")
+    used.compute(*arguments)
+    one, other = used.of_images(drawn).compute(*arguments), measured(samples, "mask").of_images(drawn).compute(*arguments)
+    assert one.ap > 0
+    assert (one.ap, one.ar, one.per_class_ar) == (other.ap, other.ar, other.per_class_ar)
+
+
+def test_an_image_that_comes_after_a_result_counts_in_the_next():
+    samples = CASES["usual"]
+    measure = measured(samples[:6], "mask")
+    measure.compute()
+    for prediction, target in samples[6:]:
+        measure.update(prediction, target)
+    assert len(measure) == 12
+    assert measure.compute().ap == ours(samples, "mask").ap
 
 
 def test_the_cut_at_a_number_of_detections_matters_and_agrees():

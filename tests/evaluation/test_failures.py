@@ -40,7 +40,12 @@ def failures(detections, cells, labels=None, scores=None):
         ("nothing there", [B], [], None, 0),
         ("split", [(0, 0, 9, 10), (10, 0, 19, 10)], [A], 0, 0),
         ("merged", [(0, 0, 44, 30)], [A, B], 0, 0),
-        ("duplicate", [A, (0, 0, 14, 10)], [A], None, 1),
+        ("split", [(0, 0, 12, 10), (12, 0, 20, 10)], [A], 0, 1),  # the larger piece matches
+        ("split", [(0, 0, 9, 10), (8, 0, 16, 10)], [A], 0, 0),  # 45 % and 40 %, 80 % together
+        ("poor outline", [(0, 0, 9, 10), (1, 0, 10, 10)], [A], 0, 0),  # 45 % each, but of the same half
+        ("poor outline", [(4, 2, 10, 8)], [A], 0, 0),  # small, but nowhere else
+        ("duplicate", [A, (0, 0, 14, 10)], [A], 0, 1),
+        ("duplicate", [A, (0, 0, 30, 20)], [A], 0, 1),  # three times as large, all around it
         ("poor outline", [(5, 4, 25, 14)], [A], 0, 0),
         ("poor outline", [(0, 0, 20, 25)], [A], 0, 0),
     ],

@@ -1,0 +1,120 @@
+"""All of an evaluation at once, for a model whose answers are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from maskrcnn import Config
+from maskrcnn.evaluation.average_precision import AveragePrecision
+from maskrcnn.evaluation.evaluate import AP_COLUMNS, ap_intervals, evaluate, table
+
+NAMES = ("a", "b", "c")
+A, B = (2, 2, 12, 12), (20, 20, 32, 30)
+
+
+def objects(*found, scores=None):
+    """found: (box, label), each filled."""
+    boxes = torch.tensor([box for box, _ in found]).float().reshape(-1, 4)
+    masks = torch.zeros(len(found), 40, 40)
+    for mask, ((x1, y1, x2, y2), _) in zip(masks, found):
+        mask[y1:y2, x1:x2] = 1
+    result = {"boxes": boxes, "labels": torch.tensor([label for _, label in found], dtype=torch.int64), "masks": masks}
+    return result if scores is None else {**result, "scores": torch.tensor(scores), "masks": masks[:, None]}
+
+
+class Known(torch.nn.Module):
+    """Answers by the brightness of the image: its number, in hundredths."""
+
+    config = Config.lisc(NAMES)
+
+    def __init__(self, answers):
+        super().__init__()
+        self.answers, self.weight = answers, torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return [self.answers[round(float(image[0, 0, 0]) * 100)] for image in images]
+
+
+TRUTH = [objects((A, 1), (B, 2)), objects((A, 1)), objects((B, 2)), objects((A, 1))]
+ANSWERS = [
+    objects((A, 1), (B, 2), scores=[0.9, 0.8]),
+    objects((A, 2), scores=[0.95]),  # wrong class
+    objects(scores=[]),  # missed
+    objects((A, 1), (B, 1), scores=[0.7, 0.6]),  # nothing there
+]
+
+
+@pytest.fixture(scope="module")
+def result():
+    samples = [(torch.full((3, 40, 40), i / 100), target) for i, target in enumerate(TRUTH)]
+    return evaluate(Known(ANSWERS), samples, "float32", files=[f"smears/{i}.png" for i in range(4)])
+
+
+def test_every_failure_is_listed_with_its_file(result):
+    rows = result.to_dict()["every failure"]
+    assert [(row["kind"], row["file"], row["is"], row["called"]) for row in rows] == [
+        ("missed", "smears/2.png", "b", ""),
+        ("nothing there", "smears/3.png", "", "a"),
+        ("wrong class", "smears/1.png", "a", "b"),
+    ]
+    assert [row["score"] for row in rows] == ["", 0.6, 0.95]
+    assert rows[0]["box"] == list(B)
+    assert {k: n for k, n in result.failure_counts().items() if n} == {"missed": 1, "nothing there": 1, "wrong class": 1}
+
+
+def test_average_precision_has_intervals_for_all_for_each_class_and_by_area(result):
+    measures = {kind: AveragePrecision(NAMES, kind) for kind in ("mask", "box")}
+    for prediction, target in zip(ANSWERS, TRUTH):
+        for measure in measures.values():
+            measure.update(prediction, target)
+    rows, curve = ap_intervals(measures["mask"], measures["box"])
+    assert rows == result.ap_intervals
+    assert {"mask", "box, any class", "mask, a", "box, b", "mask, any class, small", "mask, any class, large"} <= set(rows)
+    assert "mask, c" not in rows  # there is none
+    for kind, measure in measures.items():
+        one = measure.compute()
+        assert [rows[kind][c].value for c in AP_COLUMNS] == pytest.approx([one.ap, one.ap50, one.ap75, one.ar])
+        for name in ("a", "b"):
+            alone = rows[f"{kind}, {name}"]
+            assert alone["AP"].value == pytest.approx(one.per_class[name])
+            assert alone["AR"].value == pytest.approx(one.per_class_ar[name])
+    for row in rows.values():
+        for estimate in row.values():
+            assert math.isnan(estimate.value) or estimate.low <= estimate.value <= estimate.high
+    assert curve.shape == (2, 101)
+    assert (curve[0] <= curve[1]).all()
+    assert math.isnan(rows["mask, any class, large"]["AP"].value)
+
+
+def test_counts_have_intervals_and_say_what_they_count(result):
+    confusion = result.to_dict()["confusion"]
+    assert confusion["rows, what it is"] == ["nothing there", "a", "b", "c"]
+    assert confusion["columns, what it was called"] == ["missed", "a", "b", "c"]
+    assert confusion["counts"] == [[0, 1, 0, 0], [0, 2, 1, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+    low, high = result.confusion_interval
+    assert (low <= result.confusion).all()
+    assert (result.confusion <= high).all()
+    assert high[1, 1] > low[1, 1]
+    assert result.calibration_interval.shape == (2, 10)
+
+
+def test_the_table_holds_all_of_it(result):
+    text = table(result)
+    for part in ("4 images, 5 cells", "mask, any class, largest third", "box, b", "AR", "panoptic quality", "1 wrong class"):
+        assert part in text
+
+
+def test_one_image_has_no_intervals():
+    alone = evaluate(Known(ANSWERS), [(torch.zeros(3, 40, 40), TRUTH[0])], "float32")
+    assert " to " not in table(alone).partition("\n")[2]
+    assert np.isnan(alone.confusion_interval).all()
+    assert alone.ap_intervals["mask"]["AP"].value == pytest.approx(1)
+
+
+def test_a_class_that_is_only_called_has_a_row():
+    wrong = [objects((A, 3), scores=[0.9])]
+    only = evaluate(Known(wrong), [(torch.zeros(3, 40, 40), TRUTH[1])], "float32")
+    assert only.cells["precision"]["c"].value == 0
+    assert "b" not in only.cells["precision"]
