@@ -33,7 +33,12 @@ examples:
   python evaluate.py --weights runs/LISC --data data/LISC
   python evaluate.py --weights runs/LISC/best.pt --data smears --split all --out report"""
 
-OF_THE_RUN = {"folds": None, "fold": 0, "seed": 0, "target": "cell"}  # what --weights RUN says, and what holds without it
+OF_THE_RUN = {
+    "folds": None,
+    "fold": 0,
+    "seed": 0,
+    "target": "cell",
+}  # what --weights RUN says, and what holds without it
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -49,8 +49,9 @@ def open_splits(
 ) -> Splits:
     """Read and check every image below root, and divide them.
 
-    undivided: all fields are the validation set, and none is left to train on. folds, fold: cross-validation instead of one split. All annotated fields are divided into `folds` parts, part `fold`,
-    counted from 0, is the validation set. strict: no file may be left out.
+    folds, fold: cross-validation instead of one split. All annotated fields are divided into `folds` parts, part `fold`,
+    counted from 0, is the validation set. strict: no file may be left out. undivided: all fields are the validation set,
+    and none is left to train on.
     Raises DataError if the data cannot be used, ValueError for a fold that does not exist.
     """
     if folds is not None and not (folds >= 2 and 0 <= fold < folds):

@@ -190,7 +190,11 @@ def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path):
         ("train.py", ["--resume", "nowhere"], ["nowhere/last.pt", "no such file"]),
         ("evaluate.py", ["--data", "x", "--weights", "nowhere"], ["nowhere", "no such file"]),
         ("predict.py", ["x.png", "--weights", "nowhere"], ["nowhere", "no such file"]),
-        ("predict.py", ["x.png", "--weights", "nowhere", "--min-score", 60], ["--min-score", "60 is not a number from 0"]),
+        (
+            "predict.py",
+            ["x.png", "--weights", "nowhere", "--min-score", 60],
+            ["--min-score", "60 is not a number from 0"],
+        ),
         ("evaluate.py", ["--data", "x", "--weights", "y", "--min-score", "half"], ["--min-score", "half is not"]),
     ],
 )

@@ -243,7 +243,7 @@ def test_a_file_of_something_else_says_what_it_is_not(tmp_path, content, message
 
 def test_a_checkpoint_without_hundreds_of_weights_is_refused_in_a_line(tmp_path):
     torch.save({"config": Config.lisc().to_dict(), "model": {}}, tmp_path / "old.pt")
-    with pytest.raises(ValueError, match="old.pt") as error:
+    with pytest.raises(ValueError, match=r"old\.pt") as error:
         load_checkpoint(tmp_path / "old.pt")
     assert len(str(error.value)) < 600
 

@@ -93,6 +93,7 @@ class AveragePrecision:
         self._images: list[_Image] = []
         # What came of each image, by class (None: any) and area range: the same in every draw of a bootstrap.
         self._outcomes: dict[tuple[int | None, AreaRange], list[_Outcome]] = {}
+        self._drawn_from: tuple[AveragePrecision, Sequence[int]] | None = None
 
     def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """One image. prediction: boxes [D, 4], labels [D], scores [D], masks [D, 1, H, W] (above 0.5 is the object);
@@ -109,6 +110,7 @@ class AveragePrecision:
         scores, labels = prediction["scores"].cpu().numpy(), prediction["labels"].cpu().numpy()
         self._images.append(_Image(iou, scores, labels, areas, gt_labels, gt_areas, crowd))
         self._outcomes.clear()
+        self._drawn_from = None
 
     def __len__(self) -> int:
         """Images so far."""
@@ -118,7 +120,7 @@ class AveragePrecision:
         """The same of some of the images, each as often as it is named: what a bootstrap draws."""
         drawn = AveragePrecision(self.class_names, self.kind, self.max_detections)
         drawn._images = [self._images[i] for i in indices]
-        drawn._outcomes = {key: [outcomes[i] for i in indices] for key, outcomes in self._outcomes.items()}
+        drawn._drawn_from = self, indices
         return drawn
 
     def area_terciles(self) -> dict[str, AreaRange]:
@@ -162,8 +164,11 @@ class AveragePrecision:
             curves=curves,
         )
 
-
     def _outcomes_of(self, label: int | None, areas: AreaRange) -> list[_Outcome]:
+        if self._drawn_from:
+            whole, indices = self._drawn_from
+            outcomes = whole._outcomes_of(label, areas)
+            return [outcomes[i] for i in indices]
         key = label, areas
         if key not in self._outcomes:
             images = (image.of_class(label, self.max_detections) for image in self._images)

@@ -162,7 +162,6 @@ class CellMeasures:
             for row, name in enumerate(measures(self.total()))
         }
 
-
     def bootstrap(
         self, measure: Callable[[Counts], NDArray[np.float64]], rounds: int = 1000, seed: int = 0
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -197,7 +197,9 @@ def table(result: Evaluation) -> str:
     """All figures as text: values with their 95 % intervals over images."""
     head = f"{len(result.pairs)} images, {int(result.confusion[1:].sum())} cells; "
     if len(result.pairs) > 1:
-        head += "in brackets 95 % intervals over images; a draw of images that lacks a class is averaged over the others"
+        head += (
+            "in brackets 95 % intervals over images; a draw of images that lacks a class is averaged over the others"
+        )
     else:
         head += "one image has no intervals"
     lines = [head, "", *_rows(result.ap_intervals, AP_COLUMNS, "average precision")]

@@ -137,7 +137,9 @@ def test_fingerprints_are_those_of_the_pixels(copy):
     for number in (80, 81):
         Image.fromarray(np.full((SIZE[1], SIZE[0], 3), number, np.uint8)).save(images / f"{number}.bmp")
     shutil.copy(images / "80.bmp", images / "82.bmp")
-    fields = [Field(images / f"{n}.bmp", sorted(copy.rglob("neut/*/1_expert.bmp"))[0], "neutrophil") for n in (80, 81, 82)]
+    fields = [
+        Field(images / f"{n}.bmp", sorted(copy.rglob("neut/*/1_expert.bmp"))[0], "neutrophil") for n in (80, 81, 82)
+    ]
     names = fingerprints(SmearDataset(fields, progress=False))
     assert names[0] == names[2] != names[1]
 

@@ -177,7 +177,10 @@ def test_a_draw_is_the_same_whether_its_images_were_matched_before_or_not(argume
     samples, drawn = CASES["usual"], [0, 0, 5, 1]
     used = measured(samples, "mask")
     used.compute(*arguments)
-    one, other = used.of_images(drawn).compute(*arguments), measured(samples, "mask").of_images(drawn).compute(*arguments)
+    one, other = (
+        used.of_images(drawn).compute(*arguments),
+        measured(samples, "mask").of_images(drawn).compute(*arguments),
+    )
     assert one.ap > 0
     assert (one.ap, one.ar, one.per_class_ar) == (other.ap, other.ar, other.per_class_ar)
 
