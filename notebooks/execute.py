@@ -3,9 +3,9 @@
     python notebooks/execute.py              all of them, compared with what is committed; exit code 1 if one is stale
     python notebooks/execute.py --write 03   those whose names begin with 03, and keep the new outputs
 
-Stale: another number of outputs, of another kind, or other text; of text everything counts but numbers with a decimal point,
-which differ from processor to processor. Where a result of training decides how many lines there are, the cell has the tag
-"varies", and only the kinds of its outputs count.
+Stale: another number of outputs, of another kind, or other text; of text everything counts but ranges and numbers with a
+decimal point, which differ from processor to processor. Where it depends on what was learnt how many of something there are,
+the cell has the tag "varies", and only the kinds of its outputs count.
 """
 
 import argparse
@@ -18,9 +18,11 @@ from pathlib import Path
 import nbformat
 from lesson import trained_model
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent
+NUMBER = r"-?\d+\.?\d*(?:e[+-]?\d+)?"
 MAX_CELLS, MAX_SECONDS, MAX_BYTES = 25, 120, 1_000_000
 
 
@@ -35,7 +37,20 @@ def execute(path: Path) -> tuple[NotebookNode, float]:
     client.execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day, which would change at each run
+        if cell.cell_type == "code":
+            cell.outputs = merged(cell.outputs)
     return notebook, time.monotonic() - begun
+
+
+def merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """What is printed arrives in pieces, cut by chance: neighbours become one."""
+    result: list[NotebookNode] = []
+    for output in outputs:
+        if result and output.output_type == "stream" == result[-1].output_type and output.name == result[-1].name:
+            result[-1].text += output.text
+        else:
+            result.append(output)
+    return result
 
 
 def stale(committed: NotebookNode, fresh: NotebookNode) -> Iterator[str]:
@@ -56,10 +71,11 @@ def summary(output: NotebookNode, kind_only: bool) -> tuple[str, ...]:
     if kind_only or any(kind.startswith("image/") for kind in kinds):
         return (output.output_type, *kinds)
     text = output.get("text") or output.data["text/plain"]
+    text = re.sub(rf"{NUMBER} to {NUMBER}", "# to #", text)  # a range as `describe` prints it: 20.5 may become 20
     return (output.output_type, re.sub(r" *-?\d+\.\d*(e[+-]?\d+)?%?", " #", text))
 
 
-def limits(path: Path, notebook: NotebookNode, seconds: float) -> Iterator[str]:
+def limits(notebook: NotebookNode, seconds: float) -> Iterator[str]:
     """What a lesson that can be read in one sitting must not exceed."""
     size = len(nbformat.writes(notebook))
     measured = (
@@ -84,8 +100,13 @@ def main() -> int:
     for path in sorted(FOLDER.glob("*.ipynb")):
         if args.names and not path.name.startswith(tuple(args.names)):
             continue
-        fresh, seconds = execute(path)
-        problems = list(limits(path, fresh, seconds))
+        try:
+            fresh, seconds = execute(path)
+        except CellExecutionError as error:
+            print(f"{path.name:34s} {error}", flush=True)
+            bad += 1
+            continue
+        problems = list(limits(fresh, seconds))
         if args.write:
             nbformat.write(fresh, path)
         else:
