@@ -89,8 +89,10 @@ def main() -> int:
     try:
         model, saved = load_checkpoint(args.weights / "best.pt" if args.weights.is_dir() else args.weights)
         writable(args.out)
-        splits = open_splits(args.data, args.folds, args.fold, args.seed, part=args.target,
-                             class_names=model.config.class_names, undivided=args.split == "all")  # fmt: skip
+        splits = open_splits(
+            args.data, args.folds, args.fold, args.seed, part=args.target, class_names=model.config.class_names,
+            undivided=args.split == "all", to_train=args.split == "train",
+        )  # fmt: skip
         for skipped in splits.skipped:
             print(f"left out: {skipped}", file=sys.stderr)
         chosen = splits.train if args.split == "train" else splits.val

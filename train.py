@@ -171,6 +171,14 @@ def validate_now(learner: Learner, val_set: SmearDataset, precision: str) -> dic
     return measured
 
 
+def introduce(args: argparse.Namespace, model: MaskRCNN, splits: Splits) -> None:
+    """Say what is trained on what, and write into the run folder what the data are and how the anchors fit them."""
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"training {millions:.1f} million parameters on {best_device()}; the run is in {args.out}")
+    print(check.write(splits, args.out))
+    anchor_fit(model, splits.train).savefig(args.out / "anchors.png", dpi=100)
+
+
 def train(args: argparse.Namespace) -> int:
     """Returns the exit code."""
     splits, model, saved = start(args)
@@ -182,14 +190,10 @@ def train(args: argparse.Namespace) -> int:
         learner.resume(saved)
     history: list[dict[str, Any]] = saved.get("history", [])
     run_folder.write_config(args.out, saved["arguments"], model)
-    millions = sum(p.numel() for p in model.parameters()) / 1e6
-    print(f"training {millions:.1f} million parameters on {best_device()}; the run is in {args.out}")
-    print(check.write(splits, args.out))
-    anchor_fit(model, splits.train).savefig(args.out / "anchors.png", dpi=100)
+    introduce(args, model, splits)
     practice = loader
     if schedule.fraction < args.practice:
         practice = open_loader(args, model, draw_practice(splits.train, seed=args.seed, part=args.target))
-
     trained_on = fingerprints(splits.train)  # so that evaluate.py can tell
 
     def save_last() -> None:

@@ -30,6 +30,9 @@ GREY_CODES = {
 
 IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 
+# Folders by which a layout is recognised.
+LANDMARKS = (("train", "image"), ("val", "image"), ("Main Dataset",))
+
 TREES = """  LISC as unzipped                                        or the layout of the tutorial
     Main Dataset/<class>/1.bmp                              train/image/<Class>/<name>.png
     Ground Truth Segmentation/<class>/                      train/mask/<Class>/<name>.png
@@ -77,11 +80,11 @@ class Found(NamedTuple):
     skipped: list[Skipped]
 
 
-def find(root: Path | str) -> Found:
+def find(root: Path | str, to_train: bool = True) -> Found:
     """The fields below root, always in the same order.
 
     Files without their counterpart are left out and listed. Raises DataError if nothing is there, or if the folders are
-    not as they must be, with all such problems.
+    not as they must be, with all such problems. to_train: False where a folder with nothing but `val` will do.
     """
     root = Path(root)
     if not root.is_dir():
@@ -95,10 +98,11 @@ def find(root: Path | str) -> Found:
         )
         raise DataError(f"{root}: {several}. {HELP}")
     problems: list[str] = []
-    found = (_read_tutorial if _child(places[0], "train") else _read_lisc)(places[0], problems)
+    read = _read_tutorial if _child(places[0], "train") or _child(places[0], "val") else _read_lisc
+    found = read(places[0], problems)
     if problems:
         raise DataError("\n  ".join([f"{places[0]}: the folders are not as expected", *problems]))
-    if not found.train:
+    if not (found.train or (found.val and not to_train)):
         missing = f"\n  {found.skipped[0]}, and so on" if found.skipped else ""
         raise DataError(
             f"{places[0]}: the folders are there, but hold no image with a mask to train on. {missing or HELP}"
@@ -110,7 +114,7 @@ def _recognise(root: Path) -> list[Path]:
     """The folders that hold a known layout: root, or else those one or two levels below (some unzip into two)."""
     level = [root]
     for _ in range(3):
-        found = [p for p in level if _child(p, "train", "image") or _child(p, "Main Dataset")]
+        found = [p for p in level if any(_child(p, *names) for names in LANDMARKS)]
         if found:
             return found
         level = [child for parent in level for child in _folders(parent)]
@@ -125,7 +129,7 @@ def _read_tutorial(root: Path, problems: list[str]) -> Found:
         for name, side in sides.items()
         if side
     }
-    return Found(root, fields["train"], fields.get("val"), _unlabelled(_child(root, "detect", "image")), skipped)
+    return Found(root, fields.get("train", []), fields.get("val"), _unlabelled(_child(root, "detect", "image")), skipped)
 
 
 def _read_lisc(root: Path, problems: list[str]) -> Found:

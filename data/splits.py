@@ -46,17 +46,18 @@ def open_splits(
     class_names: Sequence[str] = CLASSES,
     progress: bool = True,
     undivided: bool = False,
+    to_train: bool = True,
 ) -> Splits:
     """Read and check every image below root, and divide them.
 
     folds, fold: cross-validation instead of one split. All annotated fields are divided into `folds` parts, part `fold`,
     counted from 0, is the validation set. strict: no file may be left out. undivided: all fields are the validation set,
-    and none is left to train on.
+    and none is left to train on. to_train: False where the validation set alone is looked at, and one will do.
     Raises DataError if the data cannot be used, ValueError for a fold that does not exist.
     """
     if folds is not None and not (folds >= 2 and 0 <= fold < folds):
         raise ValueError(f"folds must be 2 or more and fold from 0 to folds - 1, got {fold} of {folds}")
-    found = find(root)
+    found = find(root, to_train)
     own = found.val is not None and folds is None
     fields = found.train + (found.val or [])
     dataset = SmearDataset(fields, class_names, progress=progress, part=part)
@@ -72,7 +73,7 @@ def open_splits(
         parts = divide([field.label for field in dataset.fields], groups, folds or 5, seed)
         chosen = [i for i, place in enumerate(parts) if place == fold]
     rest = sorted(set(range(len(dataset))) - set(chosen))
-    if not undivided and not (rest and chosen):
+    if not chosen or (to_train and not rest):
         raise DataError(f"{root}: {len(rest)} images left to train on and {len(chosen)} to validate on; add images")
     return Splits(dataset.subset(rest), dataset.subset(chosen), [groups[i] for i in rest + chosen], skipped)
 

@@ -107,35 +107,15 @@ def evaluate(
     """samples: (image, target) as `MaskRCNN` takes them. min_score: from which a detection counts as one, but for AP, which
     counts all. files: what to call the images. The model is left in the mode it was in. Raises ValueError without a sample.
     """
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    names = model.config.class_names
-    kinds = {kind: AveragePrecision(names, kind) for kind in ("mask", "box")}
-    cells = CellMeasures(names, min_score)
-    pairs: list[Pairs] = []
-    failures: list[list[Failure]] = []
-    predictions: list[dict[str, Tensor]] = []
-    for image, target in samples:
-        with autocast(device, precision):
-            prediction = {name: value.cpu() for name, value in model([image.to(device)])[0].items()}
-        for measure in kinds.values():
-            measure.update(prediction, target)
-        prediction = named_once(prediction)
-        pairs.append(cells.update(prediction, target))
-        failures.append(find_failures(prediction, target, pairs[-1], min_score))
-        sure = {name: value[prediction["scores"] >= min_score] for name, value in prediction.items()}
-        predictions.append({**sure, "masks": sure["masks"][:, 0] > 0.5})
-    model.train(was_training)
-    if not pairs:
-        raise ValueError("no images to evaluate on")
+    seen = _look(model, samples, precision, min_score)
+    kinds, cells = seen.ap, seen.cells
     total = cells.total()
     ap = {kind: measure.compute() for kind, measure in kinds.items()}
     ap |= {f"{kind}, any class": measure.compute(class_agnostic=True) for kind, measure in kinds.items()}
     intervals, curve = ap_intervals(kinds["mask"], kinds["box"])
     return Evaluation(
-        class_names=names,
-        files=list(files) if files is not None else [f"image {i}" for i in range(len(pairs))],
+        class_names=model.config.class_names,
+        files=list(files) if files is not None else [f"image {i}" for i in range(len(seen.pairs))],
         min_score=min_score,
         ap=ap,
         ap_intervals=intervals,
@@ -145,10 +125,45 @@ def evaluate(
         confusion_interval=np.stack(cells.bootstrap(lambda counts: counts.confusion)[1:]),
         calibration=total.sure,
         calibration_interval=np.stack(cells.bootstrap(lambda counts: ratio(counts.sure[:, 1], counts.sure[:, 0]))[1:]),
-        pairs=pairs,
-        failures=failures,
-        predictions=predictions,
+        pairs=seen.pairs,
+        failures=seen.failures,
+        predictions=seen.predictions,
     )
+
+
+@dataclass
+class _Seen:
+    """What is kept of every image that was looked at."""
+
+    ap: dict[str, AveragePrecision]  # "mask", "box"
+    cells: CellMeasures
+    pairs: list[Pairs] = field(default_factory=list)
+    failures: list[list[Failure]] = field(default_factory=list)
+    predictions: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+def _look(
+    model: MaskRCNN, samples: Iterable[tuple[Tensor, Mapping[str, Tensor]]], precision: str, min_score: float
+) -> _Seen:
+    """Detect and match, image by image."""
+    was_training = model.training
+    model.eval()
+    device, names = next(model.parameters()).device, model.config.class_names
+    seen = _Seen({kind: AveragePrecision(names, kind) for kind in ("mask", "box")}, CellMeasures(names, min_score))
+    for image, target in samples:
+        with autocast(device, precision):
+            prediction = {name: value.cpu() for name, value in model([image.to(device)])[0].items()}
+        for measure in seen.ap.values():
+            measure.update(prediction, target)
+        prediction = named_once(prediction)
+        seen.pairs.append(seen.cells.update(prediction, target))
+        seen.failures.append(find_failures(prediction, target, seen.pairs[-1], min_score))
+        sure = {name: value[prediction["scores"] >= min_score] for name, value in prediction.items()}
+        seen.predictions.append({**sure, "masks": sure["masks"][:, 0] > 0.5})
+    model.train(was_training)
+    if not seen.pairs:
+        raise ValueError("no images to evaluate on")
+    return seen
 
 
 def ap_intervals(

@@ -126,9 +126,19 @@ def test_a_split_of_the_datas_own_is_kept_and_its_repeats_are_named(tmp_path):
 
 def test_undivided_all_fields_are_there_to_evaluate_on_even_a_single_one(tmp_path):
     synthetic.make(tmp_path, images=1, layout="wbc", size=SIZE, progress=False, val_fraction=0)
-    splits = open_splits(tmp_path, progress=False, undivided=True)
+    splits = open_splits(tmp_path, progress=False, undivided=True, to_train=False)
     assert (len(splits.train), len(splits.val)) == (0, 1)
     with pytest.raises(DataError, match="add images"):
+        open_splits(tmp_path, progress=False)
+
+
+def test_a_folder_with_val_alone_is_enough_to_evaluate_on_and_not_to_train_on(tmp_path):
+    synthetic.make(tmp_path, images=20, layout="wbc", size=SIZE, progress=False)
+    shutil.rmtree(tmp_path / "train")
+    splits = open_splits(tmp_path, progress=False, to_train=False)
+    assert len(splits.train) == 0
+    assert len(splits.val) > 0
+    with pytest.raises(DataError, match="no image with a mask to train on"):
         open_splits(tmp_path, progress=False)
 
 
