@@ -73,7 +73,7 @@ class Config:
     mask_head_depth: int = 4
     mask_margin: float = 0.0  # shares of a box's sides that it grows by on each side before the mask in it is predicted
     class_agnostic_boxes: bool = False  # True: all classes share their deltas (R-FCN 2)
-    class_agnostic_masks: bool = False  # True: all classes share their mask (4.1, Class-Specific vs. Class-Agnostic)
+    class_agnostic_masks: bool = False  # True: all classes share their mask (4.2, Class-Specific vs. Class-Agnostic)
     smooth_l1_beta: float = 1 / 9  # where the box losses turn from quadratic to linear
 
     # Detections (3.1 Inference)

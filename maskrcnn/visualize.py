@@ -222,10 +222,11 @@ def draw_roi_bins(
         for row, column in weights.nonzero().tolist():
             ax.add_patch(Rectangle((column, row), 1, 1, facecolor="tab:blue", alpha=0.25))
             text = f"{float(weights[row, column]):.2f}"
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color="tab:blue")
+            ax.text(column + 0.05, row + 0.97, text, va="bottom", fontsize=7, color="tab:blue")
     ax.set(xlim=(0, size[1]), ylim=(size[0], 0), aspect="equal")
-    ax.set_xticks(range(size[1] + 1), labels=[])
-    ax.set_yticks(range(size[0] + 1), labels=[])
+    ax.set_xticks(range(size[1] + 1))
+    ax.set_yticks(range(size[0] + 1))
+    ax.tick_params(labelsize=7)
     ax.grid(color="0.8", linewidth=0.6)
     ax.set_axisbelow(True)
     return ax
@@ -237,7 +238,7 @@ def draw_class_scores(ax: Axes, prediction: BoxPrediction, roi: int, class_names
     names = ["background", *class_names]
     ax.barh(names, scores, color=[GREY, *(class_colour(k) for k in range(1, len(names)))])
     ax.invert_yaxis()
-    ax.set(xlim=(0, 1), title=f"RoI {roi}: {names[int(scores.argmax())]}")
+    ax.set(xlim=(0, 1), xlabel="probability", title=f"RoI {roi}: {names[int(scores.argmax())]}")
     return ax
 
 
@@ -281,7 +282,7 @@ def draw_losses(ax: Axes, losses: Mapping[str, Tensor]) -> Axes:
     for row, value in enumerate(values):
         ax.text(value, row, f" {value:.3f}", va="center", fontsize=8)
     ax.invert_yaxis()
-    ax.set(xlim=(0, 1.2 * max(values, default=1) or 1), title=f"losses, {sum(values):.3f} in all")
+    ax.set(xlim=(0, 1.2 * max(values, default=1) or 1), xlabel="loss", title=f"losses, {sum(values):.3f} in all")
     return ax
 
 

@@ -44,7 +44,7 @@ class MaskHead(nn.Module):
     """3x3 convolutions, a deconvolution to twice the size, and a 1x1 convolution to K masks.
 
     roi_features [R, channels, 14, 14] -> [R, K, 28, 28]. width: channels of the hidden layers; depth: how many of them.
-    class_agnostic: one mask is learnt for all K classes (sec. 4.1, Class-Specific vs. Class-Agnostic Masks: nearly as good
+    class_agnostic: one mask is learnt for all K classes (sec. 4.2, Class-Specific vs. Class-Agnostic Masks: nearly as good
     on COCO; where a class has a dozen examples it learns its outlines from those of the others).
     """
 
