@@ -201,7 +201,7 @@ def train(args: argparse.Namespace) -> int:
         save_checkpoint(args.out / "last.pt", learner.best_guess, **state)
 
     try:
-        while schedule.fraction < 1:
+        while not schedule.is_over(len(loader)):
             practising = schedule.fraction < args.practice
             batches, until = (practice, args.practice) if practising else (loader, 1.0)
             begun, batches.waited = schedule.seconds, 0.0

@@ -129,7 +129,9 @@ def _read_tutorial(root: Path, problems: list[str]) -> Found:
         for name, side in sides.items()
         if side
     }
-    return Found(root, fields.get("train", []), fields.get("val"), _unlabelled(_child(root, "detect", "image")), skipped)
+    return Found(
+        root, fields.get("train", []), fields.get("val"), _unlabelled(_child(root, "detect", "image")), skipped
+    )
 
 
 def _read_lisc(root: Path, problems: list[str]) -> Found:

@@ -49,6 +49,12 @@ class Schedule:
         """If it goes on as fast as it went so far."""
         return max(0, int(self.seconds * (1 / max(self.fraction, 1e-6) - 1)))
 
+    def is_over(self, steps: int) -> bool:
+        """Whether the run has ended, or less than a tenth of an epoch of so many steps is left: too little to learn from, and
+        its mean loss would be a spike in every curve."""
+        left = self.step * (1 / max(self.fraction, 1e-6) - 1)
+        return self.fraction >= 1 or (self.step > 0 and left < 0.1 * steps)
+
     def epochs_until_validation(self, steps: int, until: float = 1.0) -> int:
         """How many epochs of so many steps to train before the next validation: 1 at first, as many as validating is worth
         then. until: the fraction of the run at which they end at the latest; a rest of less than an epoch joins them, since

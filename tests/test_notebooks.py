@@ -40,7 +40,11 @@ def picture(kind="image/png"):
     ("old", "new", "is_stale"),
     [
         ([printed("IoU 0.884\n")], [printed("IoU 0.891\n")], False),
-        ([printed("boxes: float32 [4, 4], 26.56 to 200\n")], [printed("boxes: float32 [4, 4], -0.5 to 201.3\n")], False),
+        (
+            [printed("boxes: float32 [4, 4], 26.56 to 200\n")],
+            [printed("boxes: float32 [4, 4], -0.5 to 201.3\n")],
+            False,
+        ),
         ([printed("boxes: float32 [4, 4], 1 to 2\n")], [printed("boxes: float32 [5, 4], 1 to 2\n")], True),
         ([printed("8961 anchors\n")], [printed("8962 anchors\n")], True),
         ([printed("right\n")], [printed("wrong\n")], True),
@@ -68,7 +72,7 @@ def test_pieces_of_what_is_printed_are_joined(runner):
 def test_a_long_large_or_slow_lesson_is_named(runner):
     assert not list(runner.limits(notebook(), 119))
     assert list(runner.limits(notebook(), 121)) == ["121 seconds, more than 120"]
-    many = v4.new_notebook(cells=[v4.new_markdown_cell("a")] * 26)
+    many = v4.new_notebook(cells=[v4.new_markdown_cell("a") for _ in range(26)])
     assert list(runner.limits(many, 1)) == ["26 cells, more than 25"]
     assert "bytes" in " ".join(runner.limits(notebook(printed("x" * 1_000_001)), 1))
 

@@ -68,3 +68,17 @@ def test_a_rest_of_less_than_an_epoch_is_no_epoch_of_its_own(clock):
     assert run.epochs_until_validation(100, until=0.5) == 1
     run.step = 880
     assert run.epochs_until_validation(100, until=0.5) == 2
+
+
+def test_a_run_is_over_when_hardly_anything_is_left(clock):
+    run = Schedule(total_steps=2000, minutes=10, peak_rate=0.1)
+    assert not run.is_over(100)
+    run.step = 1000
+    clock[0] += 591  # of 600 seconds: some 15 steps more
+    assert not run.is_over(100)
+    clock[0] += 5
+    assert run.is_over(100)
+    counted = Schedule(total_steps=2000, minutes=None, peak_rate=0.1, step=1995)
+    assert counted.is_over(100)
+    counted.step = 1985
+    assert not counted.is_over(100)

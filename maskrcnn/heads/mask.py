@@ -55,9 +55,12 @@ class MaskHead(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1) for c in inputs)
         self.deconv = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.mask_logits = nn.Conv2d(width, 1 if class_agnostic else num_classes, 1)
-        for layer in (*self.convs, self.deconv, self.mask_logits):
+        for layer in (*self.convs, self.deconv):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+        # Small, so that training begins with "perhaps" for every pixel (a loss of log 2) rather than with a loud guess.
+        nn.init.normal_(self.mask_logits.weight, std=0.001)
+        nn.init.zeros_(self.mask_logits.bias)  # type: ignore[arg-type]
 
     def forward(self, roi_features: Tensor, labels: Tensor) -> MaskPrediction:
         """labels: int64 [R] in 1..K, the class of each RoI: the true one in training, the detected one after it."""

@@ -148,3 +148,12 @@ def test_without_rois_the_loss_is_zero_and_attached_to_the_graph():
 def test_targets_carry_no_gradient():
     boxes, masks = torch.tensor([[4.0, 2.0, 12.0, 10.0]], requires_grad=True), half_planes(24, 32).requires_grad_()
     assert not mask_targets([boxes], [torch.tensor([0])], [masks], 8, aligned=True).masks.requires_grad
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_training_begins_undecided(class_agnostic):
+    torch.manual_seed(0)
+    head = MaskHead(32, 16, 2, num_classes=5, class_agnostic=class_agnostic)
+    prediction = head(torch.randn(6, 32, 14, 14), torch.ones(6, dtype=torch.int64))
+    masks = (torch.rand(6, 28, 28) > 0.5).float()
+    assert mask_loss(prediction, MaskTargets(masks)).item() == pytest.approx(math.log(2), abs=0.02)
