@@ -50,8 +50,8 @@ class Schedule:
         return max(0, int(self.seconds * (1 / max(self.fraction, 1e-6) - 1)))
 
     def is_over(self, steps: int) -> bool:
-        """Whether the run has ended, or less than a tenth of an epoch of so many steps is left: too little to learn from, and
-        its mean loss would be a spike in every curve."""
+        """Whether the run has ended, or less than a tenth of an epoch of so many steps is left: too little to learn from,
+        and its mean loss would be a spike in every curve."""
         left = self.step * (1 / max(self.fraction, 1e-6) - 1)
         return self.fraction >= 1 or (self.step > 0 and left < 0.1 * steps)
 
