@@ -144,7 +144,7 @@ def test_an_object_keeps_its_shape_when_it_is_pasted_larger():
 
 
 def test_a_label_map_gives_each_pixel_to_its_most_probable_object():
-    masks = torch.tensor([[[[0.9, 0.6, 0.4, 0.2]]], [[[0.1, 0.8, 0.5, 0.49]]]])  # [2, 1, 1, 4]
+    masks = torch.tensor([[[[0.9, 0.6, 0.4, 0.2]]], [[[0.1, 0.8, 0.51, 0.5]]]])  # [2, 1, 1, 4]
     assert label_map(masks).tolist() == [[1, 2, 2, 0]]
     assert label_map(masks, threshold=0.7).tolist() == [[1, 2, 0, 0]]
     assert label_map(masks).dtype == torch.int32
