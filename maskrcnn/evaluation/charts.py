@@ -42,7 +42,7 @@ def confusion(ax: Axes, result: Evaluation) -> Axes:
     counts = result.confusion[np.ix_(order, order)]
     low, high = (ends[np.ix_(order, order)] for ends in result.confusion_interval)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")  # square, the layout would cut the names below it off
     for (row, column), value in np.ndenumerate(counts):
         if value or row == column:
             colour = "white" if share[row, column] > 0.6 else "black"
