@@ -1,4 +1,4 @@
-"""Draw docs/walkthrough.png: a field enters on the left, its cells leave on the right; every stage in between is a picture
+"""Draw docs/walkthrough.jpg: a field enters on the left, its cells leave on the right; every stage in between is a picture
 of what a trained model really gave, under the name of its file.
 
     python docs/walkthrough.py --weights runs/synthetic-smears
@@ -22,7 +22,7 @@ from maskrcnn.heads import named_once
 from maskrcnn.weights import load_checkpoint
 
 CELLS = ("neutrophil", "eosinophil", "lymphocyte", "monocyte", "basophil")
-SIZE = (400, 300)  # of the field: width, height
+SIZE, WHOLE = (400, 300), 576  # of the field: width, height; height of the fields that the model was trained on
 
 
 def draw_field(seed: int) -> torch.Tensor:
@@ -34,7 +34,8 @@ def draw_field(seed: int) -> torch.Tensor:
 
 @torch.no_grad()
 def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
-    """Two rows of stages, from left to right."""
+    """Two rows of stages, from left to right. The field is part of one, so it is shown at that one's scale."""
+    model.transform.min_size = round(model.config.min_size * SIZE[1] / WHOLE)
     stages = dict(model.stages([image]))
     names, batch, proposals = model.config.class_names, stages["images"], stages["proposals"]
     result = named_once(stages["results"][0])
@@ -52,7 +53,7 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
     v.draw_anchors(on_image(3), stages["anchors"], (110, 80), levels=range(1, 4))
     v.draw_objectness(on_image(4), stages["rpn"], stages["anchors"], level=2)
     v.draw_proposals(on_image(5), proposals, count=60)
-    v.draw_suppression(on_image(6), best, proposals.objectness[0][:30], 0.5)
+    v.draw_suppression(on_image(6), best, proposals.objectness[0][:30], 0.3)
     v.draw_roi_levels(on_image(7), best, stages["roi_features"].levels[:30])
     _mosaic(axes[8], stages["roi_features"].roi_features[:24].float().square().mean(dim=1).sqrt(), columns=6)
     v.draw_detections(on_image(9), stages["detections"], names, min_score=0.5)
@@ -86,10 +87,10 @@ def main() -> None:
         "--weights", type=Path, required=True, help="a run folder of train.py, trained on synthetic smears"
     )
     parser.add_argument("--seed", type=int, default=4, help="of the field (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("docs/walkthrough.png"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("docs/walkthrough.jpg"), help="default: %(default)s")
     args = parser.parse_args()
     model, _ = load_checkpoint(args.weights / "best.pt")
-    walkthrough(model.eval(), draw_field(args.seed)).savefig(args.out, dpi=80)
+    walkthrough(model.eval(), draw_field(args.seed)).savefig(args.out, dpi=80, pil_kwargs={"quality": 88})
     print(args.out)
 
 
