@@ -68,13 +68,16 @@ def draw_box(ax: Axes, box: Sequence[float], text: str, colour: Any, line: str =
     ax.plot(
         [x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=colour, linewidth=0.8 if line == "--" else 1.5, linestyle=line
     )
-    # The label stands above the box, or inside it where there is no room above.
+    # The label stands above the box, or inside it where there is no room above, and ends with the box near the right border.
+    right = ax.get_xlim()[1]
+    at_border = x1 > 0.75 * right
     ax.text(
-        max(x1, 0),
+        min(x2, right) if at_border else max(x1, 0),
         y1 if y1 > 16 else y1 + 2,
         text,
         fontsize=8,
         color="white",
+        horizontalalignment="right" if at_border else "left",
         verticalalignment="bottom" if y1 > 16 else "top",
         bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0},
         clip_on=True,

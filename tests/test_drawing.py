@@ -111,6 +111,13 @@ def test_the_label_goes_into_the_box_where_there_is_no_room_above(image, objects
     assert ax.texts[0].get_verticalalignment() == "top"
 
 
+def test_the_label_ends_with_the_box_near_the_right_border(image, objects):
+    objects["boxes"] = torch.tensor([[65.0, 30.0, 85.0, 50.0]])  # in an image 80 wide
+    text = draw_objects(Figure().subplots(), image, objects, NAMES).texts[0]
+    assert text.get_position() == (80, 30)
+    assert text.get_horizontalalignment() == "right"
+
+
 def test_a_box_with_an_empty_mask_and_a_mask_that_fills_the_image_can_be_drawn(image, objects):
     for fill in (0, 1):
         objects["masks"] = torch.full_like(objects["masks"], fill)
