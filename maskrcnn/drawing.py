@@ -36,6 +36,7 @@ def draw_objects(
     draw_image(ax, image)
     scores = objects.get("scores")
     height, width = image.shape[-2:]
+    ax.set(xlim=(0, width), ylim=(height, 0))
     for i, (box, label) in enumerate(zip(objects["boxes"].tolist(), objects["labels"].tolist(), strict=True)):
         if scores is not None and scores[i] < min_score:
             continue
@@ -44,8 +45,6 @@ def draw_objects(
         draw_outline(ax, mask, colour)
         text = class_names[label - 1] if scores is None else f"{class_names[label - 1]} {scores[i]:.2f}"
         draw_box(ax, box, text, colour)
-    ax.set_xlim(0, width)
-    ax.set_ylim(height, 0)
     return ax
 
 
