@@ -11,7 +11,7 @@ from tqdm import tqdm
 from data import check
 from data.dataset import PARTS
 from data.lisc import DataError
-from data.splits import Splits, fingerprints, open_splits
+from data.splits import fingerprints, open_splits
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
 from maskrcnn.precision import PRECISIONS, best_device
@@ -33,12 +33,8 @@ examples:
   python evaluate.py --weights runs/LISC --data data/LISC
   python evaluate.py --weights runs/LISC/best.pt --data smears --split all --out report"""
 
-OF_THE_RUN = {
-    "folds": None,
-    "fold": 0,
-    "seed": 0,
-    "target": "cell",
-}  # what --weights RUN says, and what holds without it
+# What --weights RUN says, and what holds without it.
+OF_THE_RUN = {"folds": None, "fold": 0, "seed": 0, "target": "cell"}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -74,16 +70,6 @@ def arguments_of(weights: Path) -> dict[str, Any]:
         return {}
 
 
-def describe_data(splits: Splits, seen: int, count: int) -> str:
-    """The report on the data, with a warning above it if images were trained on."""
-    if not seen:
-        return check.report(splits)
-    return (
-        f"warning: {seen} of the {count} images were trained on; on them a model is better than on new ones\n"
-        f"{check.report(splits)}"
-    )
-
-
 def main() -> int:
     args = parse_arguments()
     try:
@@ -97,9 +83,12 @@ def main() -> int:
             print(f"left out: {skipped}", file=sys.stderr)
         chosen = splits.train if args.split == "train" else splits.val
         seen = len(set(fingerprints(chosen)) & set(saved.get("trained_on", ())))
-        notes = describe_data(splits, seen, len(chosen))
+        notes = check.report(splits)
         if seen:
-            print(notes.splitlines()[0], file=sys.stderr)
+            share_seen = f"{seen} of the {len(chosen)} images were trained on"
+            warning = f"warning: {share_seen}; on them a model is better than on new ones"
+            print(warning, file=sys.stderr)
+            notes = f"{warning}\n{notes}"
         samples = [chosen[i] for i in range(len(chosen))]
         bar = tqdm(samples, "evaluating", unit="image")
         files = [str(field.image) for field in chosen.fields]

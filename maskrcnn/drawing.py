@@ -18,6 +18,11 @@ COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 CLASS_COLOURS = [COLOURS[i] for i in (0, 1, 2, 8, 3, 9, 4, 5, 6, 7)]
 
 
+def class_colour(label: int) -> Any:
+    """Of label 1..K, the same in every picture."""
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+
+
 def draw_image(ax: Axes, image: Tensor) -> Axes:
     """image: float [3, H, W] in 0..1, in continuous coordinates: pixel i covers i to i + 1."""
     height, width = image.shape[-2:]
@@ -40,7 +45,7 @@ def draw_objects(
     for i, (box, label) in enumerate(zip(objects["boxes"].tolist(), objects["labels"].tolist(), strict=True)):
         if scores is not None and scores[i] < min_score:
             continue
-        colour = CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+        colour = class_colour(label)
         mask = objects["masks"][i].reshape(height, width).float().cpu().numpy()
         draw_outline(ax, mask, colour)
         text = class_names[label - 1] if scores is None else f"{class_names[label - 1]} {scores[i]:.2f}"

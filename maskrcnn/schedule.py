@@ -52,8 +52,11 @@ class Schedule:
     def is_over(self, steps: int) -> bool:
         """Whether the run has ended, or less than a tenth of an epoch of so many steps is left: too little to learn from,
         and its mean loss would be a spike in every curve."""
-        left = self.step * (1 / max(self.fraction, 1e-6) - 1)
-        return self.fraction >= 1 or (self.step > 0 and left < 0.1 * steps)
+        return self.fraction >= 1 or (self.step > 0 and self.steps_until(1.0) < 0.1 * steps)
+
+    def steps_until(self, fraction: float) -> float:
+        """How many steps are left until that fraction of the run, if it goes on as fast as it went so far."""
+        return self.step * (fraction / max(self.fraction, 1e-6) - 1)
 
     def epochs_until_validation(self, steps: int, until: float = 1.0) -> int:
         """How many epochs of so many steps to train before the next validation: 1 at first, as many as validating is worth
@@ -62,5 +65,5 @@ class Schedule:
         if self.step == 0:
             return 1
         enough = math.ceil(self.validation_seconds / (VALIDATION_SHARE * self.seconds / self.step * steps))
-        left = self.step * (until / max(self.fraction, 1e-6) - 1) / steps
+        left = self.steps_until(until) / steps
         return max(1, math.ceil(left - 1e-6) if left < enough + 1 else enough)

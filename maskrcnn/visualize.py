@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maskrcnn import boxes as box_algebra
 from maskrcnn.backbone import Features
-from maskrcnn.drawing import CLASS_COLOURS, COLOURS, draw_box, draw_image, draw_outline
+from maskrcnn.drawing import COLOURS, class_colour, draw_box, draw_image, draw_outline
 from maskrcnn.heads import BoxPrediction, Detections, MaskPrediction, MaskTargets
 from maskrcnn.images import Batch, ImageTransform
 from maskrcnn.roi import RoIs, roi_align
@@ -284,11 +284,6 @@ def draw_losses(ax: Axes, losses: Mapping[str, Tensor]) -> Axes:
     ax.invert_yaxis()
     ax.set(xlim=(0, 1.2 * max(values, default=1) or 1), xlabel="loss", title=f"losses, {sum(values):.3f} in all")
     return ax
-
-
-def class_colour(label: int) -> Any:
-    """Of label 1..K, the same in every picture."""
-    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
 
 
 def _centres(boxes: Tensor) -> Tensor:

@@ -11,24 +11,6 @@ from maskrcnn.drawing import CLASS_COLOURS, draw_image, draw_objects, overlay
 NAMES = ("round", "square")
 
 
-@pytest.fixture
-def image():
-    return torch.rand(3, 60, 80, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def objects():
-    """A square of pixels 20..39 by 30..49, with room for its label above, as a target has it."""
-    masks = torch.zeros(1, 60, 80, dtype=torch.uint8)
-    masks[0, 30:50, 20:40] = 1
-    return {"boxes": torch.tensor([[20.0, 30.0, 40.0, 50.0]]), "labels": torch.tensor([2]), "masks": masks}
-
-
-@pytest.fixture
-def nothing():
-    return {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": torch.zeros(0, 60, 80)}
-
-
 @pytest.fixture(autouse=True)
 def _no_warnings():
     with warnings.catch_warnings():
@@ -38,11 +20,6 @@ def _no_warnings():
 
 def as_pixels(image):
     return (image.permute(1, 2, 0).numpy() * 255).round().astype(int)
-
-
-def prediction_of(objects, score):
-    """A prediction has scores, and masks of one channel."""
-    return {**objects, "scores": torch.tensor([score]), "masks": objects["masks"][:, None].float() * 0.9}
 
 
 @pytest.mark.parametrize("size", [(60, 80), (29, 57), (113, 58), (201, 435)])
@@ -84,7 +61,7 @@ def test_the_outline_runs_along_the_edge_of_the_mask(image, objects, rows, colum
 
 
 @pytest.mark.parametrize(("score", "shown"), [(0.7, True), (0.5, True), (0.4, False)])
-def test_only_predictions_of_the_least_score_are_drawn(image, objects, score, shown):
+def test_only_predictions_of_the_least_score_are_drawn(image, objects, prediction_of, score, shown):
     ax = draw_objects(Figure().subplots(), image, prediction_of(objects, score), NAMES, min_score=0.5)
     assert [text.get_text() for text in ax.texts] == ([f"square {score:.2f}"] if shown else [])
     assert len(ax.lines) == int(shown)

@@ -1,34 +1,11 @@
-import pytest
-import torch
-
 from maskrcnn.run_pictures import comparison, curves
 
 NAMES = ("round", "square")
 
 
-@pytest.fixture
-def image():
-    return torch.rand(3, 60, 80, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def objects():
-    masks = torch.zeros(1, 60, 80, dtype=torch.uint8)
-    masks[0, 30:50, 20:40] = 1
-    return {"boxes": torch.tensor([[20.0, 30.0, 40.0, 50.0]]), "labels": torch.tensor([2]), "masks": masks}
-
-
-@pytest.fixture
-def nothing():
-    return {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": torch.zeros(0, 60, 80)}
-
-
-def prediction_of(objects, score):
-    """A prediction has scores, and masks of one channel."""
-    return {**objects, "scores": torch.tensor([score]), "masks": objects["masks"][:, None].float() * 0.9}
-
-
-def test_a_comparison_has_ground_truth_left_and_prediction_right_a_row_an_example(image, objects, nothing):
+def test_a_comparison_has_ground_truth_left_and_prediction_right_a_row_an_example(
+    image, objects, nothing, prediction_of
+):
     examples = [(image, objects, prediction_of(objects, 0.9)), (image, nothing, prediction_of(objects, 0.2))]
     figure = comparison(examples, NAMES)
     texts = [[text.get_text() for text in ax.texts] for ax in figure.axes]

@@ -183,10 +183,9 @@ def ap_intervals(
         drawn = {"mask": mask.of_images(indices), "box": box.of_images(indices)}
         by_class = {kind: measure.compute() for kind, measure in drawn.items()}
         any_class = [measure.compute(class_agnostic=True) for measure in drawn.values()]
-        figures = [[r.ap, r.ap50, r.ap75, r.ar] for r in (*by_class.values(), *any_class)]
+        figures = [of_all(result) for result in (*by_class.values(), *any_class)]
         figures += [of_class(by_class[kind], name) for kind, names in present.items() for name in names]
-        by_area = [drawn["mask"].compute(True, limits) for limits in areas.values()]
-        figures += [[r.ap, r.ap50, r.ap75, r.ar] for r in by_area]
+        figures += [of_all(drawn["mask"].compute(True, limits)) for limits in areas.values()]
         curve = any_class[0].curves.get("any", np.full((1, len(RECALLS)), np.nan))[0]
         return np.concatenate([np.ravel(figures), curve])
 
@@ -198,6 +197,11 @@ def ap_intervals(
         for i, name in enumerate(rows)
     }
     return estimates, np.stack([low, high])[:, count:]
+
+
+def of_all(result: APResult) -> list[float]:
+    """AP_COLUMNS over all classes."""
+    return [result.ap, result.ap50, result.ap75, result.ar]
 
 
 def of_class(result: APResult, name: str) -> list[float]:
