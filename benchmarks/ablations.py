@@ -1,14 +1,17 @@
 """What each idea of the training recipe gives: the recipe with one thing changed, on an inner split of the training images.
 
-Every variant is trained on the same folds; the real validation images are not touched. A variant is written as its name and
-the arguments of train.py that make it: "no average: --average 0".
+Every variant is trained on the same folds; the real validation images are not touched. A variant is written as its name
+and the arguments of train.py that make it: "no average: --average 0". Equal time (--minutes) is what counts, but the machine
+must then do nothing else; equal epochs (--epochs) do not mind, and several runs can share the machine (--jobs).
 """
 
 import argparse
 import json
+import os
 import shlex
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.runs import train
@@ -42,23 +45,32 @@ def main() -> None:
     add = parser.add_argument
     add("data", type=Path, metavar="PATH", help="labelled images; a train folder alone, so that no other is looked at")
     add("variants", nargs="+", metavar="NAME:ARGUMENTS", help='such as "recipe:" or "no average: --average 0"')
-    add("--minutes", type=float, default=10, help="of each run (default: %(default)s)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=10, help="of each run (default: %(default)s)")
+    length.add_argument("--epochs", type=int, help="of each run instead; a variant may have its own")
+    add("--jobs", type=int, default=1, help="runs at once, which share the cores (default: %(default)s)")
     add("--folds", type=int, default=3, help="runs of each variant, each with its own seed (default: %(default)s)")
     add("--leave-out", nargs="*", default=[], metavar="CLASS", help="classes that mask AP is averaged without")
     add("--out", type=Path, default=Path("runs/ablations"), help="folder of the runs; those that are there already are "
         "not repeated (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
-    print(f"{'':28s}" + "".join(f"{measure:>22s}" for measure in MEASURES), flush=True)
-    for variant in args.variants:
-        name, _, arguments = variant.partition(":")
-        runs = []
-        for fold in range(args.folds):
-            out = args.out / f"{name.strip().replace(' ', '-')}-{fold}"
-            if not (out / "report.html").exists():
-                split = ("--folds", args.folds, "--fold", fold, "--seed", fold)
-                train(out, "--data", args.data, "--minutes", args.minutes, *split, *shlex.split(arguments))
-            runs.append(last(out, args.leave_out))
-        print(row(name.strip(), runs), flush=True)
+    of_length = ("--epochs", args.epochs) if args.epochs else ("--minutes", args.minutes)
+    variants = [(name.strip(), arguments) for name, _, arguments in (v.partition(":") for v in args.variants)]
+    outs = {name: [args.out / f"{name.replace(' ', '-')}-{fold}" for fold in range(args.folds)] for name, _ in variants}
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    running = []
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for name, arguments in variants:
+            for fold, out in enumerate(outs[name]):
+                if not (out / "report.html").exists():
+                    split = ("--folds", args.folds, "--fold", fold, "--seed", fold)
+                    given = ("--data", args.data, *of_length, *split, *shlex.split(arguments))
+                    running.append(pool.submit(train, out, *given, threads=threads))
+    for run in running:
+        run.result()  # raises what its training raised
+    print(f"{'':28s}" + "".join(f"{measure:>22s}" for measure in MEASURES))
+    for name, _ in variants:
+        print(row(name, [last(out, args.leave_out) for out in outs[name]]))
 
 
 if __name__ == "__main__":
