@@ -50,7 +50,7 @@ def main() -> None:
     length.add_argument("--epochs", type=int, help="of each run instead; a variant may have its own")
     add("--jobs", type=int, default=1, help="runs at once, which share the cores (default: %(default)s)")
     add("--folds", type=int, default=3, help="runs of each variant, each with its own seed (default: %(default)s)")
-    add("--leave-out", nargs="*", default=[], metavar="CLASS", help="classes that mask AP is averaged without")
+    add("--leave-out", action="append", default=[], metavar="CLASS", help="a class that mask AP is averaged without")
     add("--out", type=Path, default=Path("runs/ablations"), help="folder of the runs; those that are there already are "
         "not repeated (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
