@@ -50,7 +50,14 @@ class MaskRCNN(nn.Module):
         self.roi_features = RoIFeatureExtractor(c.roi_aligned, c.roi_sampling_ratio, c.roi_canonical_size)
 
         self.box_head = BoxHead(channels, c.box_roi_size, c.box_head_width, c.num_classes, c.class_agnostic_boxes)
-        self.mask_head = MaskHead(channels, c.mask_head_width, c.mask_head_depth, c.num_classes, c.class_agnostic_masks)
+        self.mask_head = MaskHead(
+            channels,
+            c.mask_head_width,
+            c.mask_head_depth,
+            c.num_classes,
+            c.class_agnostic_masks,
+            norm if c.mask_head_norm else None,
+        )
         self.detector = Detector(
             c.score_threshold,
             c.detection_nms_threshold,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskrcnn.backbone.norm import Norm
 from maskrcnn.describe import description
 from maskrcnn.roi.align import roi_align
 
@@ -45,14 +46,24 @@ class MaskHead(nn.Module):
 
     roi_features [R, channels, 14, 14] -> [R, K, 28, 28]. width: channels of the hidden layers; depth: how many of them.
     class_agnostic: one mask is learnt for all K classes (sec. 4.2, Class-Specific vs. Class-Agnostic Masks: nearly as good
-    on COCO; where a class has a dozen examples it learns its outlines from those of the others).
+    on COCO; where a class has a dozen examples it learns its outlines from those of the others). norm: what follows each
+    3x3 convolution, from random weights best GroupNorm (Wu and He 2018, sec. 4.2).
     """
 
-    def __init__(self, channels: int, width: int, depth: int, num_classes: int, class_agnostic: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        depth: int,
+        num_classes: int,
+        class_agnostic: bool = False,
+        norm: Norm | None = None,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
         inputs = [channels] + [width] * (depth - 1)
         self.convs = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1) for c in inputs)
+        self.norms = nn.ModuleList(nn.Identity() if norm is None else norm(width) for _ in inputs)
         self.deconv = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.mask_logits = nn.Conv2d(width, 1 if class_agnostic else num_classes, 1)
         for layer in (*self.convs, self.deconv):
@@ -65,8 +76,8 @@ class MaskHead(nn.Module):
     def forward(self, roi_features: Tensor, labels: Tensor) -> MaskPrediction:
         """labels: int64 [R] in 1..K, the class of each RoI: the true one in training, the detected one after it."""
         x = roi_features
-        for conv in self.convs:
-            x = F.relu(conv(x))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.relu(norm(conv(x)))
         x = F.relu(self.deconv(x))  # [R, 256, 28, 28]
         logits = self.mask_logits(x).float()  # [R, K or 1, 28, 28]
         return MaskPrediction(logits.expand(-1, self.num_classes, -1, -1), labels)
