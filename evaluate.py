@@ -51,6 +51,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--target", choices=PARTS, help="outlines of whole cells, or of nuclei (default: that of the run)")
     add("--min-score", type=share, default=0.5, help="from which a detection counts as one; AP counts all "
         "(default: %(default)s)")  # fmt: skip
+    add(
+        "--turns",
+        action="store_true",
+        help="look at each image in all eight ways it can lie, as predict.py --turns does",
+    )
     add("--out", type=Path, default=Path("evaluation"), help="where to write (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)")
     args = parser.parse_args()
@@ -92,9 +97,9 @@ def main() -> int:
         samples = [chosen[i] for i in range(len(chosen))]
         bar = tqdm(samples, "evaluating", unit="image")
         files = [str(field.image) for field in chosen.fields]
-        result = evaluate(model.to(best_device()), bar, args.precision, args.min_score, files)
+        result = evaluate(model.to(best_device()), bar, args.precision, args.min_score, files, args.turns)
         print(table(result), flush=True)
-        title = f"{args.weights} on {args.data} ({args.split})"
+        title = f"{args.weights} on {args.data} ({args.split}{', each image in all eight ways' * args.turns})"
         print(f"the report: {write_report(result, samples, args.out, title, notes)}")
     except (DataError, ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)

@@ -179,6 +179,9 @@ def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.rglob("*_splash.png"))) == 4  # two images and, in the same folder, their masks
+    result = run("evaluate.py", "--data", smears, "--weights", finished[0], "--out", tmp_path / "report", "--turns")
+    assert result.returncode == 0, result.stderr
+    assert "all eight ways" in (tmp_path / "report/report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from maskrcnn.evaluation.failures import KINDS, Failure, find_failures
 from maskrcnn.heads import named_once
 from maskrcnn.model import MaskRCNN
 from maskrcnn.precision import autocast
+from maskrcnn.turns import detect_all_ways
 
 AP_ROUNDS = 200  # of the bootstrap: each sorts all detections anew
 AP_COLUMNS = ("AP", "AP50", "AP75", "AR")
@@ -103,11 +104,13 @@ def evaluate(
     precision: str = "auto",
     min_score: float = 0.5,
     files: Sequence[str] | None = None,
+    turns: bool = False,
 ) -> Evaluation:
     """samples: (image, target) as `MaskRCNN` takes them. min_score: from which a detection counts as one, but for AP, which
-    counts all. files: what to call the images. The model is left in the mode it was in. Raises ValueError without a sample.
+    counts all. files: what to call the images. turns: whether to look in all eight ways (`detect_all_ways`). The model is
+    left in the mode it was in. Raises ValueError without a sample.
     """
-    seen = _look(model, samples, precision, min_score)
+    seen = _look(model, samples, precision, min_score, turns)
     kinds, cells = seen.ap, seen.cells
     total = cells.total()
     ap = {kind: measure.compute() for kind, measure in kinds.items()}
@@ -143,7 +146,11 @@ class _Seen:
 
 
 def _look(
-    model: MaskRCNN, samples: Iterable[tuple[Tensor, Mapping[str, Tensor]]], precision: str, min_score: float
+    model: MaskRCNN,
+    samples: Iterable[tuple[Tensor, Mapping[str, Tensor]]],
+    precision: str,
+    min_score: float,
+    turns: bool,
 ) -> _Seen:
     """Detect and match, image by image."""
     was_training = model.training
@@ -152,7 +159,8 @@ def _look(
     seen = _Seen({kind: AveragePrecision(names, kind) for kind in ("mask", "box")}, CellMeasures(names, min_score))
     for image, target in samples:
         with autocast(device, precision):
-            prediction = {name: value.cpu() for name, value in model([image.to(device)])[0].items()}
+            found = detect_all_ways(model, image.to(device)) if turns else model([image.to(device)])[0]
+        prediction = {name: value.cpu() for name, value in found.items()}
         for measure in seen.ap.values():
             measure.update(prediction, target)
         prediction = named_once(prediction)

@@ -126,6 +126,23 @@ def test_one_image_has_no_intervals():
     assert alone.ap_intervals["mask"]["AP"].value == pytest.approx(1)
 
 
+class Upright(Known):
+    """Sees its cell only where the image's bright corner is the upper left one: in two of its eight ways."""
+
+    def forward(self, images):
+        return [self.answers[int(image[0, 0, 0] < 0.5)] for image in images]
+
+
+def test_all_eight_ways_on_request():
+    image = torch.zeros(3, 40, 40)
+    image[:, 0, 0] = 1
+    model, samples = Upright([objects((A, 1), scores=[0.8]), objects(scores=[])]), [(image, objects((A, 1)))]
+    once, all_ways = (evaluate(model, samples, "float32", min_score=0.1, turns=turns) for turns in (False, True))
+    assert once.predictions[0]["scores"].tolist() == pytest.approx([0.8])
+    assert all_ways.predictions[0]["scores"].tolist() == pytest.approx([0.8 * 2 / 8])
+    assert all_ways.predictions[0]["boxes"].tolist() == [list(A)]
+
+
 def test_a_class_that_is_only_called_has_a_row():
     wrong = [objects((A, 3), scores=[0.9])]
     only = evaluate(Known(wrong), [(torch.zeros(3, 40, 40), TRUTH[1])], "float32")
