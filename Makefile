@@ -1,11 +1,11 @@
 # make train: an environment, a synthetic set, a trained model.   make test: the same environment, every test.
-# make notebooks: every lesson run from scratch, and compared with what is committed.
+# make lab: the lessons in JupyterLab.   make notebooks: every lesson run from scratch, and compared with what is committed.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: train test notebooks bench lint clean
+.PHONY: train test notebooks lab bench lint clean
 
 train: $(READY)
 	$(RUN) train.py --data synthetic --minutes 9.5
@@ -15,6 +15,10 @@ test: $(READY)
 
 notebooks: $(READY)
 	$(RUN) notebooks/execute.py
+
+lab: $(READY)
+	$(RUN) -m pip install --quiet jupyterlab
+	$(RUN) -m jupyter lab --notebook-dir notebooks
 
 bench: $(READY)
 	$(RUN) -m benchmarks

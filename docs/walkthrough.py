@@ -1,7 +1,7 @@
 """Draw docs/walkthrough.jpg: a field enters on the left, its cells leave on the right; every stage in between is a picture
 of what a trained model really gave, under the name of its file.
 
-    python docs/walkthrough.py --weights runs/synthetic-smears
+    python docs/walkthrough.py --weights runs/synthetic
 """
 
 import argparse

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
@@ -72,21 +74,26 @@ def draw_box(ax: Axes, box: Sequence[float], text: str, colour: Any, line: str =
     ax.plot(
         [x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=colour, linewidth=0.8 if line == "--" else 1.5, linestyle=line
     )
-    # The label stands above the box, or inside it where there is no room above, and ends with the box near the right border.
-    right = ax.get_xlim()[1]
-    at_border = x1 > 0.75 * right
-    ax.text(
-        min(x2, right) if at_border else max(x1, 0),
-        y1 if y1 > 16 else y1 + 2,
-        text,
-        fontsize=8,
-        color="white",
-        horizontalalignment="right" if at_border else "left",
-        verticalalignment="bottom" if y1 > 16 else "top",
-        bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0},
-        clip_on=True,
-    )
+    ax.add_artist(Label(max(x1, 0), y1, text, colour))
     return ax
+
+
+class Label(Text):
+    """White text on a colour, with its lower left corner at (x, y), or as near to it as the borders of the Axes allow."""
+
+    def __init__(self, x: float, y: float, text: str, colour: Any) -> None:
+        patch = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
+        super().__init__(x, y, text, fontsize=8, color="white", verticalalignment="bottom", bbox=patch, clip_on=True)
+
+    def draw(self, renderer: RendererBase) -> None:
+        """How wide text is and how large its Axes are is known only now."""
+        assert self.axes is not None
+        own, room = self.get_window_extent(renderer), self.axes.bbox
+        to_pixels = self.get_transform()
+        x, y = to_pixels.transform(self.get_position())
+        moved = x - max(0, own.x1 - room.x1), y - max(0, own.y1 - room.y1)
+        self.set_position(to_pixels.inverted().transform(moved))
+        super().draw(renderer)
 
 
 def overlay(

@@ -55,35 +55,35 @@ def draw_features(
 
 
 class Grid(NamedTuple):
-    """How the anchors of a level stand: boxes [rows, columns, A_cell, 4], and pixels from one cell to the next."""
+    """How the anchors of a level stand: boxes [rows, columns, A_place, 4], and pixels from one place to the next."""
 
     boxes: Tensor
     stride: float
 
 
 def grid_of(anchors: Anchors, level: int) -> Grid:
-    """The anchors of a level, cell by cell."""
+    """The anchors of a level, place by place."""
     boxes = anchors.boxes.split(anchors.per_level)[level].cpu()
     x, y = _centres(boxes).unbind(dim=1)
     here = (x == x[0]) & (y == y[0])
-    per_cell = int(here.sum())
-    columns = int((y == y[0]).sum()) // per_cell
-    boxes = boxes.view(-1, columns, per_cell, 4)
+    per_place = int(here.sum())
+    columns = int((y == y[0]).sum()) // per_place
+    boxes = boxes.view(-1, columns, per_place, 4)
     if columns > 1 or len(boxes) > 1:
-        step = x[per_cell] - x[0] if columns > 1 else y[columns * per_cell] - y[0]
+        step = x[per_place] - x[0] if columns > 1 else y[columns * per_place] - y[0]
         return Grid(boxes, float(step))
     return Grid(boxes, 2 * grid_of(anchors, level - 1).stride if level else float(2 * x[0]))
 
 
 def draw_anchors(ax: Axes, anchors: Anchors, point: tuple[float, float], levels: Sequence[int] | None = None) -> Axes:
-    """The anchors of the cell nearest to a point (x, y), of each level: a colour a level, a kind of line a shape."""
+    """The anchors of the place nearest to a point (x, y), of each level: a colour a level, a kind of line a shape."""
     for level in range(len(anchors.per_level)) if levels is None else levels:
-        boxes = grid_of(anchors, level).boxes.flatten(0, 1)  # [cells, A_cell, 4]
-        cell = boxes[(_centres(boxes[:, 0]) - torch.tensor(point)).square().sum(dim=1).argmin()]
-        for box, line in zip(cell, (LINES * len(cell))[: len(cell)], strict=True):
+        boxes = grid_of(anchors, level).boxes.flatten(0, 1)  # [places, A_place, 4]
+        here = boxes[(_centres(boxes[:, 0]) - torch.tensor(point)).square().sum(dim=1).argmin()]
+        for box, line in zip(here, (LINES * len(here))[: len(here)], strict=True):
             _draw_boxes(ax, box[None], edgecolor=COLOURS[level % 10], linestyle=line)
-        x, y = _centres(cell[:1])[0].tolist()
-        ax.plot(x, y, ".", color=COLOURS[level % 10], label=f"{level_name(level)}: {len(cell)} a cell")
+        x, y = _centres(here[:1])[0].tolist()
+        ax.plot(x, y, ".", color=COLOURS[level % 10], label=f"{level_name(level)}: {len(here)} a place")
     ax.legend(fontsize=7, loc="upper right")
     return ax
 
@@ -91,7 +91,7 @@ def draw_anchors(ax: Axes, anchors: Anchors, point: tuple[float, float], levels:
 def draw_objectness(
     ax: Axes, prediction: RPNPrediction, anchors: Anchors, level: int, image: int = 0, alpha: float = 0.6
 ) -> Axes:
-    """Heat: how sure the RPN is, at each cell of a level, that the best of the cell's anchors holds an object."""
+    """Heat: how sure the RPN is, at each place of a level, that the best of the place's anchors holds an object."""
     grid = grid_of(anchors, level)
     logits = prediction.objectness.detach().split(anchors.per_level, dim=1)[level][image].cpu()
     best = logits.sigmoid().view(grid.boxes.shape[:3]).amax(dim=2)  # [rows, columns]
@@ -110,6 +110,7 @@ def draw_deltas(ax: Axes, prediction: RPNPrediction, anchors: Anchors, image: in
     _draw_boxes(ax, after, edgecolor="tab:red")
     for start, end in zip(_centres(before.cpu()).tolist(), _centres(after).tolist(), strict=True):
         ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "black", "shrinkA": 0, "shrinkB": 0})
+    ax.set_title(f"{count} anchors (dashed) and what their deltas make of them")
     return ax
 
 
@@ -129,10 +130,14 @@ def draw_rpn_targets(ax: Axes, targets: RPNTargets, anchors: Anchors, image: int
 
 
 def draw_proposals(ax: Axes, proposals: Proposals, image: int = 0, count: int | None = None) -> Axes:
-    """The best proposals of an image, the brighter the more likely to hold an object."""
+    """The best proposals of an image, from yellow (surely an object) to dark blue (surely none)."""
     boxes, scores = proposals.boxes[image][:count], proposals.objectness[image][:count].detach().cpu()
+    colours = colormaps["plasma"](scores.numpy())
     # The best are drawn last, on top.
-    _draw_boxes(ax, boxes.flip(0), edgecolor=colormaps["plasma"](scores.flip(0).numpy()))
+    _draw_boxes(ax, boxes.flip(0), edgecolor=colours[::-1])
+    for i in sorted({0, len(scores) - 1} & set(range(len(scores)))):
+        ax.plot([], [], color=colours[i], label=f"objectness {float(scores[i]):.2f}")
+    ax.legend(fontsize=7, loc="upper right")
     ax.set_title(f"{len(boxes)} proposals")
     return ax
 
@@ -154,8 +159,8 @@ def draw_suppression(ax: Axes, boxes: Tensor, scores: Tensor, iou_threshold: flo
         colour = COLOURS[number % 10]
         losers = boxes[(by == winner) & (torch.arange(len(by), device=by.device) != winner)]
         _draw_boxes(ax, losers, edgecolor=colour, linestyle="--", linewidth=0.8)
-        text = f"{float(scores[winner]):.2f}, strikes out {len(losers)}"
-        draw_box(ax, boxes[winner].tolist(), text, colour, line="-")
+        text = f", strikes out {len(losers)}" if len(losers) else ""
+        draw_box(ax, boxes[winner].tolist(), f"{float(scores[winner]):.2f}{text}", colour, line="-")
     ax.set_title(f"NMS at {iou_threshold:g}: {len(kept)} of {len(boxes)} kept")
     return ax
 
@@ -222,8 +227,9 @@ def draw_roi_bins(
         for row, column in weights.nonzero().tolist():
             ax.add_patch(Rectangle((column, row), 1, 1, facecolor="tab:blue", alpha=0.25))
             text = f"{float(weights[row, column]):.2f}"
-            ax.text(column + 0.05, row + 0.97, text, va="bottom", fontsize=7, color="tab:blue")
-    ax.set(xlim=(0, size[1]), ylim=(size[0], 0), aspect="equal")
+            patch = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+            ax.text(column + 0.5, row + 0.8, text, ha="center", va="center", fontsize=8, color="tab:blue", bbox=patch)
+    ax.set(xlim=(0, size[1]), ylim=(size[0], 0), aspect="equal", xlabel="x, in pixels of the map", ylabel="y")
     ax.set_xticks(range(size[1] + 1))
     ax.set_yticks(range(size[0] + 1))
     ax.tick_params(labelsize=7)
@@ -243,8 +249,8 @@ def draw_class_scores(ax: Axes, prediction: BoxPrediction, roi: int, class_names
 
 
 def draw_mask_target(ax: Axes, targets: MaskTargets, roi: int) -> Axes:
-    """What the mask head should say of an RoI: M x M cells from 0 to 1."""
-    return _draw_cells(ax, targets.masks[roi], "target", cmap="gray", vmin=0, vmax=1)
+    """What the mask head should say of an RoI: M x M mask pixels from 0 to 1."""
+    return _draw_small(ax, targets.masks[roi], "target", cmap="gray", vmin=0, vmax=1)
 
 
 def draw_mask_logits(ax: Axes, prediction: MaskPrediction, roi: int, label: int | None = None) -> Axes:
@@ -252,7 +258,7 @@ def draw_mask_logits(ax: Axes, prediction: MaskPrediction, roi: int, label: int 
     label = int(prediction.labels[roi]) if label is None else label
     logits = prediction.mask_logits[roi, label - 1]
     largest = float(logits.detach().abs().max())
-    return _draw_cells(ax, logits, "logits", cmap="RdBu_r", vmin=-largest, vmax=largest)
+    return _draw_small(ax, logits, "logits", cmap="RdBu_r", vmin=-largest, vmax=largest)
 
 
 def draw_pasted(ax: Axes, image: Tensor, result: Mapping[str, Tensor], index: int = 0) -> Axes:
@@ -261,6 +267,7 @@ def draw_pasted(ax: Axes, image: Tensor, result: Mapping[str, Tensor], index: in
     mask = result["masks"][index, 0].detach().float().cpu().numpy()
     draw_image(ax, image)
     ax.imshow(mask, extent=(0, width, height, 0), cmap="inferno", vmin=0, vmax=1, alpha=0.5)
+    ax.set_title("pasted; the line is at 0.5")
     return draw_outline(ax, mask, "white", fill=False)
 
 
@@ -300,8 +307,8 @@ def _draw_boxes(ax: Axes, boxes: Tensor, label: str | None = None, **style: Any)
         ax.plot([], [], color=style["edgecolor"], label=label)
 
 
-def _draw_cells(ax: Axes, cells: Tensor, title: str, **style: Any) -> Axes:
-    values: np.ndarray = cells.detach().float().cpu().numpy()
+def _draw_small(ax: Axes, mask: Tensor, title: str, **style: Any) -> Axes:
+    values: np.ndarray = mask.detach().float().cpu().numpy()
     ax.imshow(values, extent=(0, values.shape[1], values.shape[0], 0), **style)
     ax.set_title(f"{title} {values.shape[0]} x {values.shape[1]}")
     ax.set_axis_off()

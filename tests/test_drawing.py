@@ -81,18 +81,28 @@ def test_the_box_is_drawn_in_continuous_coordinates(image, objects):
     assert (ax.get_xlim(), ax.get_ylim()) == ((0, 80), (60, 0))
 
 
-def test_the_label_goes_into_the_box_where_there_is_no_room_above(image, objects):
-    objects["boxes"] = torch.tensor([[-3.0, 0.0, 40.0, 50.0]])
-    ax = draw_objects(Figure().subplots(), image, objects, NAMES)
-    assert ax.texts[0].get_position() == (0, 2)
-    assert ax.texts[0].get_verticalalignment() == "top"
+@pytest.mark.parametrize("width", [2, 8])  # of the picture in inches: in a small one a label takes more of the image
+@pytest.mark.parametrize("box", [(-3, 0, 40, 50), (65, 30, 85, 50), (70, 1, 79, 20), (75, 40, 79, 59)])
+def test_a_label_stays_inside_the_image(image, objects, box, width):
+    objects["boxes"] = torch.tensor([box]).float()  # in an image 80 wide and 60 high
+    figure = Figure(figsize=(width, width), layout="constrained")
+    ax = draw_objects(figure.subplots(), image, objects, NAMES)
+    figure.draw_without_rendering()
+    (text,), room = ax.texts, ax.get_window_extent()
+    label = text.get_window_extent()
+    assert room.x0 - 1 <= label.x0 < label.x1 <= room.x1 + 1
+    assert room.y0 - 1 <= label.y0 < label.y1 <= room.y1 + 1
 
 
-def test_the_label_ends_with_the_box_near_the_right_border(image, objects):
-    objects["boxes"] = torch.tensor([[65.0, 30.0, 85.0, 50.0]])  # in an image 80 wide
-    text = draw_objects(Figure().subplots(), image, objects, NAMES).texts[0]
-    assert text.get_position() == (80, 30)
-    assert text.get_horizontalalignment() == "right"
+def test_a_label_begins_with_its_box_and_stands_on_it_where_there_is_room(image, objects):
+    objects["boxes"] = torch.tensor([[10.0, 30.0, 30.0, 50.0]])
+    figure = Figure(figsize=(8, 8))
+    ax = draw_objects(figure.subplots(), image, objects, NAMES)
+    figure.draw_without_rendering()
+    assert ax.texts[0].get_position() == pytest.approx((10, 30))
+    label = ax.texts[0].get_window_extent()
+    x, y = ax.transData.transform((10, 30))
+    assert (label.x0, label.y0) == pytest.approx((x, y), abs=2)
 
 
 def test_a_box_with_an_empty_mask_and_a_mask_that_fills_the_image_can_be_drawn(image, objects):

@@ -119,7 +119,7 @@ def test_a_level_of_one_cell_has_twice_the_stride_of_the_one_before():
 def test_the_anchors_of_the_cell_around_a_point(anchors, ax):
     v.draw_anchors(ax, anchors, (20.5, 9.0), levels=[0])  # in column 2, row 1: centre (20, 12)
     assert boxes_of(ax) == [[16, 8, 24, 16], [18, 4, 22, 20]]  # the second is four times as high as it is wide
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["P2: 2 a cell"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["P2: 2 a place"]
 
 
 def test_objectness_is_the_best_of_a_cells_anchors(anchors, ax):
@@ -175,7 +175,7 @@ def test_each_box_is_struck_out_by_the_best_that_is_kept(threshold):
 def test_suppression_shows_who_is_kept_and_how_many_each_strikes_out(ax):
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10], [0, 1, 10, 11]])
     v.draw_suppression(ax, boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.5)
-    assert [text.get_text() for text in ax.texts] == ["0.90, strikes out 2", "0.70, strikes out 0"]
+    assert [text.get_text() for text in ax.texts] == ["0.90, strikes out 2", "0.70"]
     assert ax.get_title() == "NMS at 0.5: 2 of 4 kept"
     assert boxes_of(ax) == [[1, 0, 11, 10], [0, 1, 10, 11]]
 

@@ -22,11 +22,16 @@ TRUE, FOUND = "#00a030", "#e0218a"  # outlines: ground truth, detection
 def precision_recall(
     ax: Axes, result: APResult, class_names: Sequence[str], title: str, interval: np.ndarray | None = None
 ) -> Axes:
-    """A curve for each class at IoU 0.5, and thin at 0.75. interval [2, 101]: a band to draw."""
-    for name, curve in result.curves.items():
+    """A curve for each class at IoU 0.5, and dashed at 0.75 where that differs. interval [2, 101]: a band to draw."""
+    for number, (name, curve) in enumerate(result.curves.items()):
+        width = 1.5 + 1.3 * (len(result.curves) - 1 - number)  # the last is the thinnest, so that none hides another
         colour = CLASS_COLOURS[class_names.index(name) % len(CLASS_COLOURS)] if name in class_names else "black"
-        ax.plot(RECALLS, curve[0], color=colour, label=f"{name}, AP50 {result.per_class_ap50[name]:.2f}")
-        ax.plot(RECALLS, curve[list(THRESHOLDS.round(2)).index(0.75)], color=colour, linewidth=0.8, linestyle="--")
+        ax.plot(
+            RECALLS, curve[0], color=colour, linewidth=width, label=f"{name}, AP50 {result.per_class_ap50[name]:.2f}"
+        )
+        stricter = curve[list(THRESHOLDS.round(2)).index(0.75)]
+        if (stricter != curve[0]).any():
+            ax.plot(RECALLS, stricter, color=colour, linewidth=0.8, linestyle="--")
     if interval is not None:
         ax.fill_between(RECALLS, *interval, color="grey", alpha=0.25, linewidth=0, label="95 % interval")
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03), title=title)
