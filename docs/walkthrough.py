@@ -18,7 +18,7 @@ from data.smear import draw_smear
 from maskrcnn import MaskRCNN
 from maskrcnn import visualize as v
 from maskrcnn.drawing import draw_image, draw_objects
-from maskrcnn.heads import named_once
+from maskrcnn.rpn import nms
 from maskrcnn.weights import load_checkpoint
 
 CELLS = ("neutrophil", "eosinophil", "lymphocyte", "monocyte", "basophil")
@@ -38,8 +38,10 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
     model.transform.min_size = round(model.config.min_size * SIZE[1] / WHOLE)
     stages = dict(model.stages([image]))
     names, batch, proposals = model.config.class_names, stages["images"], stages["proposals"]
-    result = named_once(stages["results"][0])
-    sure = {name: value[result["scores"] >= 0.5] for name, value in result.items()}
+    found = stages["results"][0]
+    kept = nms(found["boxes"], found["scores"], 0.5)  # as `named_once` does
+    keep = kept[found["scores"][kept] >= 0.5]
+    sure = {name: value[keep] for name, value in found.items()}
     best = proposals.boxes[0][:30]
     figure = Figure(figsize=(19, 6.6))
     axes = [figure.add_axes((0.005 + 0.1665 * (i % 6), 0.53 - 0.5 * (i // 6), 0.152, 0.36)) for i in range(12)]
@@ -57,7 +59,7 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
     v.draw_roi_levels(on_image(7), best, stages["roi_features"].levels[:30])
     _mosaic(axes[8], stages["roi_features"].roi_features[:24].float().square().mean(dim=1).sqrt(), columns=6)
     v.draw_detections(on_image(9), stages["detections"], names, min_score=0.5)
-    _mosaic(axes[10], stages["mask_head"].probabilities()[:6], columns=3)
+    _mosaic(axes[10], stages["mask_head"].probabilities()[keep], columns=3)
     draw_objects(axes[11], image, sure, names)
     titles = (
         ("image", ""), ("normalised, resized, padded", "images.py"), ("features of P3", "backbone/resnet.py, fpn.py"),
@@ -67,6 +69,8 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
         ("masks, 28 x 28", "heads/mask.py"), ("pasted over the image", "heads/paste.py"),
     )  # fmt: skip
     for i, (ax, (title, file)) in enumerate(zip(axes, titles, strict=True)):
+        if legend := ax.get_legend():
+            legend.remove()  # too small to be read at this size; the lessons show the same with it
         ax.set_title(f"{title}\n{file}", fontsize=11)
         if i % 6:
             ax.annotate("", (-0.005, 0.5), (-0.085, 0.5), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
@@ -76,7 +80,9 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
 def _mosaic(ax: Axes, maps: torch.Tensor, columns: int) -> None:
     """Maps [N, M, M] beside and below each other, with a line between."""
     framed = torch.nn.functional.pad(maps, (0, 1, 0, 1), value=float(maps.max()))
-    rows = [torch.cat(list(row), dim=1) for row in framed.split(columns) if len(row) == columns]
+    places = torch.zeros(-(-len(maps) // columns) * columns, *framed.shape[1:])
+    places[: len(maps)] = framed
+    rows = [torch.cat(list(row), dim=1) for row in places.split(columns)]
     ax.imshow(torch.cat(rows).numpy(), cmap="gray")
     ax.set_axis_off()
 

@@ -92,7 +92,8 @@ class Label(Text):
         to_pixels = self.get_transform()
         x, y = to_pixels.transform(self.get_position())
         moved = x - max(0, own.x1 - room.x1), y - max(0, own.y1 - room.y1)
-        self.set_position(to_pixels.inverted().transform(moved))
+        x, y = to_pixels.inverted().transform(moved)
+        self.set_position((float(x), float(y)))
         super().draw(renderer)
 
 
