@@ -71,7 +71,7 @@ class Config:
     mask_roi_size: int = 14  # (fig. 4)
     mask_head_width: int = 256
     mask_head_depth: int = 4
-    mask_head_norm: bool = False  # whether the mask head's convolutions are followed by the norm
+    mask_head_norm: bool = False  # whether its 3x3 convolutions are followed by the norm (Wu and He 2018, 4.2)
     mask_margin: float = 0.0  # shares of a box's sides that it grows by on each side before the mask in it is predicted
     class_agnostic_boxes: bool = False  # True: all classes share their deltas (R-FCN 2)
     class_agnostic_masks: bool = False  # True: all classes share their mask (4.2, Class-Specific vs. Class-Agnostic)
@@ -144,6 +144,7 @@ class Config:
             "roi_batch": 64,
             "box_head_width": 512,
             "mask_head_width": 128,
+            "mask_head_norm": True,
             "mask_margin": 0.07,
             "class_agnostic_boxes": True,
             "class_agnostic_masks": True,

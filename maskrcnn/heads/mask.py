@@ -62,13 +62,15 @@ class MaskHead(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         inputs = [channels] + [width] * (depth - 1)
-        self.convs = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1) for c in inputs)
+        # A norm takes the place of the bias before it.
+        self.convs = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1, bias=norm is None) for c in inputs)
         self.norms = nn.ModuleList(nn.Identity() if norm is None else norm(width) for _ in inputs)
         self.deconv = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.mask_logits = nn.Conv2d(width, 1 if class_agnostic else num_classes, 1)
         for layer in (*self.convs, self.deconv):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         # Small, so that training begins with "perhaps" for every pixel (a loss of log 2) rather than with a loud guess.
         nn.init.normal_(self.mask_logits.weight, std=0.001)
         nn.init.zeros_(self.mask_logits.bias)  # type: ignore[arg-type]

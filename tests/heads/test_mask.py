@@ -24,11 +24,16 @@ def half_planes(height, width):
     return masks
 
 
-def test_the_head_agrees_with_torchvision():
-    ours = MaskHead(8, 16, 4, CLASSES)
-    layers, predictor = MaskRCNNHeads(8, (16,) * 4, 1), MaskRCNNPredictor(16, 16, CLASSES)
-    for conv, theirs in zip(ours.convs, layers, strict=True):
+@pytest.mark.parametrize("norm", [None, lambda channels: torch.nn.GroupNorm(4, channels)])
+def test_the_head_agrees_with_torchvision(norm):
+    ours = MaskHead(8, 16, 4, CLASSES, norm=norm)
+    layers, predictor = MaskRCNNHeads(8, (16,) * 4, 1, norm), MaskRCNNPredictor(16, 16, CLASSES)
+    for conv, ours_norm, theirs in zip(ours.convs, ours.norms, layers, strict=True):
         conv.load_state_dict(theirs[0].state_dict())
+        if norm:
+            torch.nn.init.uniform_(theirs[1].weight)
+            torch.nn.init.uniform_(theirs[1].bias)
+            ours_norm.load_state_dict(theirs[1].state_dict())
     ours.deconv.load_state_dict(predictor.conv5_mask.state_dict())
     ours.mask_logits.load_state_dict(predictor.mask_fcn_logits.state_dict())
     roi_features = torch.randn(3, 8, 14, 14)
