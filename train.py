@@ -73,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
         "--decay",
         type=float,
         default=0.5,
-        help="the last share of the run, over which the rate falls (default: %(default)s)",
+        help="the last share of the run, over which the rate falls and no cells are pasted in (default: %(default)s)",
     )
     add("--average", type=float, default=0.998, metavar="B", help="validate and keep the exponential moving average of the "
         "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
@@ -191,9 +191,11 @@ def train(args: argparse.Namespace) -> int:
     history: list[dict[str, Any]] = saved.get("history", [])
     run_folder.write_config(args.out, saved["arguments"], model)
     introduce(args, model, splits)
-    practice = loader
+    # Pasted cells teach the names of rare classes, but their rims give their outlines away: the last phase is without.
+    phases = [(loader, schedule.falls_from), (loader.without_copies(), 1.0)]
     if schedule.fraction < args.practice:
-        practice = open_loader(args, model, draw_practice(splits.train, seed=args.seed, part=args.target))
+        practice = draw_practice(splits.train, seed=args.seed, part=args.target)
+        phases.insert(0, (open_loader(args, model, practice), args.practice))
     trained_on = fingerprints(splits.train)  # so that evaluate.py can tell
 
     def save_last() -> None:
@@ -202,11 +204,12 @@ def train(args: argparse.Namespace) -> int:
 
     try:
         while not schedule.is_over(len(loader)):
+            batches, until = next((phase for phase in phases if schedule.fraction < phase[1]), phases[-1])
             practising = schedule.fraction < args.practice
-            batches, until = (practice, args.practice) if practising else (loader, 1.0)
             begun, batches.waited = schedule.seconds, 0.0
             epochs = schedule.epochs_until_validation(len(batches), until)
             line: dict[str, Any] = {"epoch": epochs + (history[-1]["epoch"] if history else 0), "practice": practising}
+            line["pasting"] = batches.pastes
             line["train"] = learner.train(batches.epochs(epochs), epochs * len(batches), args.precision, until)
             line |= {"step": schedule.step, "waiting": batches.waited / (schedule.seconds - begun)}
             line |= validate_now(learner, splits.val, args.precision)

@@ -1,5 +1,7 @@
 """From a data set to the batches of one epoch, made by other processes while the model computes."""
 
+import copy
+import dataclasses
 import itertools
 import math
 import os
@@ -70,6 +72,19 @@ class Loader:
         self.size, self.device, self.balance = size, device, balance
         self.workers = suitable_workers(device) if workers is None else workers
         self.waited = 0.0
+
+    @property
+    def pastes(self) -> bool:
+        """Whether cells of other fields are pasted in."""
+        return self.batches.augmentation is not None and self.batches.augmentation.copies > 0
+
+    def without_copies(self) -> "Loader":
+        """The same batches with no cells of other fields pasted in. The images are shared, not loaded again."""
+        other, own = copy.copy(self), self.batches
+        if own.augmentation:
+            plain = dataclasses.replace(own.augmentation, copies=0.0)
+            other.batches = Batches(own.dataset, plain, own.sizes, own.weights)
+        return other
 
     def __len__(self) -> int:
         """Batches in an epoch."""

@@ -38,10 +38,15 @@ class Schedule:
         return self.seconds / max(1.0, 60 * self.minutes - 1.1 * self.validation_seconds)
 
     @property
+    def falls_from(self) -> float:
+        """The fraction of the run from which the rate falls."""
+        return 1 - self.decay
+
+    @property
     def rate(self) -> float:
         """The learning rate: a linear warm-up, the peak, then half a cosine down to zero."""
         warm = min(1.0, (self.step + 1) / WARMUP_STEPS)
-        fallen = min(max(0.0, 1 - (1 - self.fraction) / self.decay), 1.0)
+        fallen = min(max(0.0, (self.fraction - self.falls_from) / self.decay), 1.0)
         return self.peak_rate * warm * 0.5 * (1 + math.cos(math.pi * fallen))
 
     @property

@@ -58,6 +58,11 @@ def finished(smears, tmp_path_factory) -> tuple[Path, str]:
     return folder, result.stdout
 
 
+def test_cells_are_pasted_in_until_the_rate_falls(finished):
+    lines = [json.loads(line) for line in (finished[0] / "log.jsonl").read_text().splitlines()]
+    assert [line["pasting"] for line in lines] == [True, False]  # of two epochs; the rate falls over the last half
+
+
 def test_a_run_leaves_everything_it_promises(finished):
     folder, printed = finished
     assert {path.name for path in folder.iterdir() if not path.name.startswith("evaluation-")} == {

@@ -98,13 +98,23 @@ def test_rare_classes_are_drawn_more_often():
 
 
 @pytest.mark.parametrize("copies", [0.5, 2.5])
-def test_cells_come_from_so_many_other_fields_on_average(monkeypatch, copies):
+def test_cells_come_from_so_many_other_fields_on_average_or_from_none(monkeypatch, copies):
     donors = []
     monkeypatch.setattr("data.augment.copy_cells", lambda image, target, *donor: (donors.append(1), (image, target))[1])
     torch.manual_seed(0)
-    for _ in Loader(Numbered(200), 10, CPU, Augmentation(copies=copies), [(20, 30)] * 200, workers=0):
-        pass
+    loader = Loader(Numbered(200), 10, CPU, Augmentation(copies=copies), [(20, 30)] * 200, workers=0)
+    plain = loader.without_copies()
+    assert (loader.pastes, plain.pastes) == (True, False)
+    assert len(list(plain)) == 20
+    assert not donors
+    list(loader)
     assert len(donors) / 200 == pytest.approx(copies, abs=0.1)
+
+
+def test_without_augmentation_nothing_is_pasted_anyway():
+    loader = Loader(Numbered(4), 2, CPU, workers=0)
+    assert not loader.pastes
+    assert len(list(loader.without_copies())) == 2
 
 
 def test_images_have_the_models_size_with_augmentation_and_their_own_without():
