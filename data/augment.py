@@ -23,6 +23,8 @@ Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
 # enough to the first two; the third takes what is left.
 STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
+RIM = 6  # pixels around a pasted cell that come along with it, even; a white cell is some 60 across
+
 MIN_LEFT = 0.15  # a cell of which a crop leaves less than this is no longer a cell to be found
 
 
@@ -146,9 +148,10 @@ def copy_cells(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: 
         moved = box + box.new_tensor([right, down, right, down])
         if bool((moved[:2] < 0).any()) or moved[2] > width or moved[3] > height:
             continue
-        # The picture of a cell has a halo: a rim of two pixels comes along and fades.
-        rim = F.avg_pool2d(F.max_pool2d(mask[None].float(), 3, 1, 1), 3, 1, 1, count_include_pad=False)[0]
-        cover, cell, colour = (torch.roll(x, (down, right), (-2, -1)) for x in (rim, mask, lit))
+        # A rim comes along and fades. Narrower, it would show where the outline was drawn rather than where the cell ends.
+        wide = F.max_pool2d(mask[None].float(), 2 * RIM + 1, 1, RIM)
+        rim = F.avg_pool2d(wide, RIM + 1, 1, RIM // 2, count_include_pad=False)[0]
+        cover, cell, colour = (shifted(x, down, right) for x in (rim, mask, lit))
         if bool(((cover > 0) & (taken > 0)).any()):
             continue
         image = image * (1 - cover) + colour * cover
@@ -156,6 +159,18 @@ def copy_cells(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: 
         for values, value in zip((boxes, labels, masks), (moved, label, cell), strict=True):
             values.append(value[None].to(values[0].dtype))
     return image, {**target, "boxes": torch.cat(boxes), "labels": torch.cat(labels), "masks": torch.cat(masks)}
+
+
+def shifted(image: Tensor, down: int, right: int) -> Tensor:
+    """[..., H, W] moved by so many pixels; what comes in from outside is 0."""
+    height, width = image.shape[-2:]
+    moved = torch.zeros_like(image)
+    to, source = (
+        (..., slice(max(0, y), height + min(0, y)), slice(max(0, x), width + min(0, x)))
+        for y, x in ((down, right), (-down, -right))
+    )
+    moved[to] = image[source]
+    return moved
 
 
 def whole_cells(image: Tensor, target: dict[str, Tensor]) -> Sample:

@@ -262,12 +262,25 @@ def test_a_pasted_cell_brings_its_mask_box_and_label(smear):
     assert torch.equal(target["boxes"][2], smear[1]["boxes"][0] + torch.tensor([-20.0, 40, -20, 40]))
     assert torch.equal(target["boxes"], bounding_boxes(target["masks"]))
     assert torch.equal(target["masks"][:2], smear[1]["masks"])
-    # Inside, the donor's pixels; two pixels away from it, the field's own.
+    # Inside, the donor's pixels; nine pixels away from it, the field's own.
     cell = target["masks"][2].bool()
     moved = torch.roll(smear[0], (40, -20), (-2, -1))
     assert torch.allclose(image[:, cell], moved[:, cell], atol=1e-5)
-    away = torch.nn.functional.max_pool2d(target["masks"][2:].float(), 5, 1, 2)[0] == 0
+    away = torch.nn.functional.max_pool2d(target["masks"][2:].float(), 19, 1, 9)[0] == 0
     assert torch.equal(image[:, away], smear[0][:, away])
+    # Between them the one fades into the other: just outside the drawn outline there is no edge.
+    beside = (torch.nn.functional.max_pool2d(target["masks"][2:].float(), 5, 1, 2)[0] > 0) & ~cell
+    assert torch.allclose(image[:, beside], moved[:, beside], atol=1e-5)
+
+
+def test_the_rim_of_a_pasted_cell_does_not_come_round_the_border(smear):
+    glass = torch.full_like(smear[0], 0.8)
+    nothing = {name: values[:0] for name, values in smear[1].items()}
+    donor = whole_cells(*smear)
+    image, target = copy_cells(glass, nothing, donor, [(0, glass.shape[-1] - int(donor[1]["boxes"][0, 2]))])
+    assert target["boxes"][0, 2] == glass.shape[-1]
+    assert not torch.equal(image, glass)
+    assert torch.equal(image[:, :, :10], glass[:, :, :10])
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (5, 20), (31, 45), (70, 0), (0, -26), (-16, 0)])
