@@ -3,13 +3,13 @@
 Glossary: R RoIs of all images together; K classes without background; M the side of a mask (28).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskrcnn.backbone.norm import Norm
 from maskrcnn.describe import description
 from maskrcnn.roi.align import roi_align
 
@@ -57,7 +57,7 @@ class MaskHead(nn.Module):
         depth: int,
         num_classes: int,
         class_agnostic: bool = False,
-        norm: Norm | None = None,
+        norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
