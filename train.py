@@ -210,7 +210,8 @@ def train(args: argparse.Namespace) -> int:
             epochs = schedule.epochs_until_validation(len(batches), until)
             line: dict[str, Any] = {"epoch": epochs + (history[-1]["epoch"] if history else 0), "practice": practising}
             line["pasting"] = batches.pastes
-            line["train"] = learner.train(batches.epochs(epochs), epochs * len(batches), args.precision, until)
+            stop = args.practice if practising else 1.0  # practice has no epochs worth ending
+            line["train"] = learner.train(batches.epochs(epochs), epochs * len(batches), args.precision, stop)
             line |= {"step": schedule.step, "waiting": batches.waited / (schedule.seconds - begun)}
             line |= validate_now(learner, splits.val, args.precision)
             is_best = all(score(line) > score(earlier) for earlier in history)

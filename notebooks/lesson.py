@@ -64,8 +64,14 @@ def covered_field(k: int) -> tuple[Tensor, Tensor]:
 def lesson_config() -> Config:
     """The preset for smears, with images as small as these cells allow, and heads as in the paper: boxes and masks for each
     class, no norm, and RoIs from the map that fits their size."""
-    as_in_the_paper = {"class_agnostic_boxes": False, "class_agnostic_masks": False, "mask_head_norm": False}
-    return Config.lisc(min_size=160, max_size=320, roi_canonical_size=112, **as_in_the_paper)
+    return Config.lisc(
+        min_size=160,
+        max_size=320,
+        roi_canonical_size=112,
+        class_agnostic_boxes=False,
+        class_agnostic_masks=False,
+        mask_head_norm=False,
+    )
 
 
 def train(model: MaskRCNN, dataset: SmearDataset, steps: int, rate: float = 4e-4) -> dict[str, float]:
