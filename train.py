@@ -191,7 +191,7 @@ def train(args: argparse.Namespace) -> int:
     history: list[dict[str, Any]] = saved.get("history", [])
     run_folder.write_config(args.out, saved["arguments"], model)
     introduce(args, model, splits)
-    # Pasted cells teach the names of rare classes, but their rims give their outlines away: the last phase is without.
+    # Pasted cells teach the names of rare classes at the cost of outlines (docs/recipe.md): the last phase is without.
     phases = [(loader, schedule.falls_from), (loader.without_copies(), 1.0)]
     if schedule.fraction < args.practice:
         practice = draw_practice(splits.train, seed=args.seed, part=args.target)
