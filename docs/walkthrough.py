@@ -18,7 +18,7 @@ from data.smear import draw_smear
 from maskrcnn import MaskRCNN
 from maskrcnn import visualize as v
 from maskrcnn.drawing import draw_image, draw_objects
-from maskrcnn.rpn import nms
+from maskrcnn.heads import named_once
 from maskrcnn.weights import load_checkpoint
 
 CELLS = ("neutrophil", "eosinophil", "lymphocyte", "monocyte", "basophil")
@@ -39,9 +39,8 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
     stages = dict(model.stages([image]))
     names, batch, proposals = model.config.class_names, stages["images"], stages["proposals"]
     found = stages["results"][0]
-    kept = nms(found["boxes"], found["scores"], 0.5)  # as `named_once` does
-    keep = kept[found["scores"][kept] >= 0.5]
-    sure = {name: value[keep] for name, value in found.items()}
+    result = named_once({**found, "place": torch.arange(len(found["scores"]))})
+    sure = {name: value[result["scores"] >= 0.5] for name, value in result.items()}
     best = proposals.boxes[0][:30]
     figure = Figure(figsize=(19, 6.6))
     axes = [figure.add_axes((0.005 + 0.1665 * (i % 6), 0.53 - 0.5 * (i // 6), 0.152, 0.36)) for i in range(12)]
@@ -59,7 +58,7 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
     v.draw_roi_levels(on_image(7), best, stages["roi_features"].levels[:30])
     _mosaic(axes[8], stages["roi_features"].roi_features[:24].float().square().mean(dim=1).sqrt(), columns=6)
     v.draw_detections(on_image(9), stages["detections"], names, min_score=0.5)
-    _mosaic(axes[10], stages["mask_head"].probabilities()[keep], columns=3)
+    _mosaic(axes[10], stages["mask_head"].probabilities()[sure["place"]], columns=3)
     draw_objects(axes[11], image, sure, names)
     titles = (
         ("image", ""), ("normalised, resized, padded", "images.py"), ("features of P3", "backbone/resnet.py, fpn.py"),

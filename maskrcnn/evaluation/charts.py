@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maskrcnn.drawing import CLASS_COLOURS, draw_image, draw_outline
+from maskrcnn.drawing import class_colour, draw_image, draw_outline
 from maskrcnn.evaluation.average_precision import RECALLS, THRESHOLDS, APResult
 from maskrcnn.evaluation.evaluate import Evaluation
 from maskrcnn.evaluation.failures import KINDS, Failure
@@ -25,7 +25,7 @@ def precision_recall(
     """A curve for each class at IoU 0.5, and dashed at 0.75 where that differs. interval [2, 101]: a band to draw."""
     for number, (name, curve) in enumerate(result.curves.items()):
         width = 1.5 + 1.3 * (len(result.curves) - 1 - number)  # the last is the thinnest, so that none hides another
-        colour = CLASS_COLOURS[class_names.index(name) % len(CLASS_COLOURS)] if name in class_names else "black"
+        colour = class_colour(class_names.index(name) + 1) if name in class_names else "black"
         ax.plot(
             RECALLS, curve[0], color=colour, linewidth=width, label=f"{name}, AP50 {result.per_class_ap50[name]:.2f}"
         )
