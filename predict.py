@@ -17,10 +17,10 @@ from maskrcnn.drawing import overlay
 from maskrcnn.heads import named_once
 from maskrcnn.heads.paste import label_map
 from maskrcnn.outputs import Results, splash
-from maskrcnn.precision import PRECISIONS, autocast, best_device
+from maskrcnn.precision import PRECISIONS, best_device
 from maskrcnn.run_folder import writable
 from maskrcnn.settings import share
-from maskrcnn.turns import detect_all_ways
+from maskrcnn.turns import detect
 from maskrcnn.weights import load_checkpoint
 
 EPILOG = """for every image NAME.* three files are written to --out:
@@ -84,13 +84,9 @@ def is_image(path: Path, out: Path) -> bool:
     return path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file() and not is_ours
 
 
-@torch.inference_mode()
-def detect(model: MaskRCNN, pixels: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
+def find_cells(model: MaskRCNN, pixels: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
     """What is found in an image [3, H, W] with a score of at least --min-score."""
-    device = next(model.parameters()).device
-    with autocast(device, args.precision):
-        found = detect_all_ways(model, pixels.to(device)) if args.turns else model([pixels.to(device)])[0]
-    found = named_once(found)
+    found = named_once(detect(model, pixels, args.precision, args.turns))
     # A mask that is nowhere above 0.5 is no cell that could be outlined, measured or counted.
     keep = (found["scores"] >= args.min_score) & (found["masks"] > 0.5).flatten(1).any(dim=1)
     return {name: value[keep].cpu() for name, value in found.items()}
@@ -115,7 +111,7 @@ def predict(model: MaskRCNN, images: list[tuple[Path, Path]], args: argparse.Nam
     for path, output in tqdm(images, desc="predicting", unit="image"):
         try:
             pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
-            found = detect(model, pixels, args)
+            found = find_cells(model, pixels, args)
             draw(pixels, found, model.config.class_names, args.out / output)
         except DataError as error:
             failed.append(str(error))

@@ -23,7 +23,7 @@ Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
 # enough to the first two; the third takes what is left.
 STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
-RIM = 6  # pixels around a pasted cell that come along with it, even; a white cell is some 60 across
+RIM = 6  # pixels around a pasted cell over which it fades, even; a white cell is some 60 across
 
 MIN_LEFT = 0.15  # a cell of which a crop leaves less than this is no longer a cell to be found
 
@@ -148,10 +148,7 @@ def copy_cells(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: 
         moved = box + box.new_tensor([right, down, right, down])
         if bool((moved[:2] < 0).any()) or moved[2] > width or moved[3] > height:
             continue
-        # A rim comes along and fades. Narrower, it would show where the outline was drawn rather than where the cell ends.
-        wide = F.max_pool2d(mask[None].float(), 2 * RIM + 1, 1, RIM)
-        rim = F.avg_pool2d(wide, RIM + 1, 1, RIM // 2, count_include_pad=False)[0]
-        cover, cell, colour = (shifted(x, down, right) for x in (rim, mask, lit))
+        cover, cell, colour = (shifted(x, down, right) for x in (faded_rim(mask), mask, lit))
         if bool(((cover > 0) & (taken > 0)).any()):
             continue
         image = image * (1 - cover) + colour * cover
@@ -159,6 +156,19 @@ def copy_cells(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: 
         for values, value in zip((boxes, labels, masks), (moved, label, cell), strict=True):
             values.append(value[None].to(values[0].dtype))
     return image, {**target, "boxes": torch.cat(boxes), "labels": torch.cat(labels), "masks": torch.cat(masks)}
+
+
+def faded_rim(mask: Tensor) -> Tensor:
+    """[H, W]: how much of each pixel is pasted. All of the cell and RIM / 2 pixels around, and less and less of RIM more.
+
+    Narrower, it would show where the outline was drawn rather than where the cell ends.
+    """
+    rim = torch.zeros_like(mask, dtype=torch.float32)
+    x1, y1, x2, y2 = mask_boxes(mask[None])[0].int().tolist()
+    near = slice(max(y1 - 2 * RIM, 0), y2 + 2 * RIM), slice(max(x1 - 2 * RIM, 0), x2 + 2 * RIM)
+    wide = F.max_pool2d(mask[near][None].float(), 2 * RIM + 1, 1, RIM)
+    rim[near] = F.avg_pool2d(wide, RIM + 1, 1, RIM // 2, count_include_pad=False)[0]
+    return rim
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from maskrcnn.boxes import iou
 from maskrcnn.model import MaskRCNN
+from maskrcnn.precision import autocast
 
 WAYS = 8  # four quarter turns, mirrored or not
 SAME_IOU = 0.5  # boxes of two ways that overlap so much are one object
@@ -31,6 +32,17 @@ def lay_back_boxes(boxes: Tensor, way: int, height: int, width: int) -> Tensor:
         x1, y1, x2, y2 = boxes.unbind(1)
         boxes = torch.stack([w - x2, y1, w - x1, y2], dim=1)
     return boxes
+
+
+@torch.inference_mode()
+def detect(model: MaskRCNN, image: Tensor, precision: str, turns: bool) -> dict[str, Tensor]:
+    """One image [3, H, W], in the way it lies or (turns) in all eight -> what `MaskRCNN` returns for it, on its device.
+
+    precision: as `autocast` takes it. The model must be in eval mode.
+    """
+    device = next(model.parameters()).device
+    with autocast(device, precision):
+        return detect_all_ways(model, image.to(device)) if turns else model([image.to(device)])[0]
 
 
 @torch.inference_mode()

@@ -14,8 +14,7 @@ from maskrcnn.evaluation.cells import CellMeasures, Estimate, Pairs, bootstrap, 
 from maskrcnn.evaluation.failures import KINDS, Failure, find_failures
 from maskrcnn.heads import named_once
 from maskrcnn.model import MaskRCNN
-from maskrcnn.precision import autocast
-from maskrcnn.turns import detect_all_ways
+from maskrcnn.turns import detect
 
 AP_ROUNDS = 200  # of the bootstrap: each sorts all detections anew
 AP_COLUMNS = ("AP", "AP50", "AP75", "AR")
@@ -107,7 +106,7 @@ def evaluate(
     turns: bool = False,
 ) -> Evaluation:
     """samples: (image, target) as `MaskRCNN` takes them. min_score: from which a detection counts as one, but for AP, which
-    counts all. files: what to call the images. turns: whether to look in all eight ways (`detect_all_ways`). The model is
+    counts all. files: what to call the images. turns: whether to look in all eight ways (`maskrcnn.turns`). The model is
     left in the mode it was in. Raises ValueError without a sample.
     """
     seen = _look(model, samples, precision, min_score, turns)
@@ -155,12 +154,10 @@ def _look(
     """Detect and match, image by image."""
     was_training = model.training
     model.eval()
-    device, names = next(model.parameters()).device, model.config.class_names
+    names = model.config.class_names
     seen = _Seen({kind: AveragePrecision(names, kind) for kind in ("mask", "box")}, CellMeasures(names, min_score))
     for image, target in samples:
-        with autocast(device, precision):
-            found = detect_all_ways(model, image.to(device)) if turns else model([image.to(device)])[0]
-        prediction = {name: value.cpu() for name, value in found.items()}
+        prediction = {name: value.cpu() for name, value in detect(model, image, precision, turns).items()}
         for measure in seen.ap.values():
             measure.update(prediction, target)
         prediction = named_once(prediction)

@@ -5,6 +5,7 @@ from data.augment import (
     Augmentation,
     blur,
     copy_cells,
+    faded_rim,
     flip_horizontally,
     flip_vertically,
     glass,
@@ -271,6 +272,23 @@ def test_a_pasted_cell_brings_its_mask_box_and_label(smear):
     # Between them the one fades into the other: just outside the drawn outline there is no edge.
     beside = (torch.nn.functional.max_pool2d(target["masks"][2:].float(), 5, 1, 2)[0] > 0) & ~cell
     assert torch.allclose(image[:, beside], moved[:, beside], atol=1e-5)
+
+
+def test_a_rim_fades_evenly_to_all_sides_and_is_cut_by_the_border():
+    """Whole to the third pixel outside the cell, nothing from the tenth on; seven equal steps down between them."""
+    mask = torch.zeros(40, 50)
+    mask[20:25, 2:9] = 1
+    distance = torch.maximum(
+        torch.maximum(20 - torch.arange(40), torch.arange(40) - 24)[:, None],
+        torch.maximum(2 - torch.arange(50), torch.arange(50) - 8)[None],
+    )
+    rim = faded_rim(mask)
+    steps = ((10 - distance) / 7).clamp(0, 1)
+    beside = slice(2, 9)  # along straight edges; what fades at a corner fades both ways
+    assert torch.allclose(rim[:, beside], steps[:, beside])
+    assert torch.allclose(rim[20:25], steps[20:25])
+    assert (rim <= steps + 1e-6).all()
+    assert torch.equal(rim, faded_rim(mask.bool()))
 
 
 def test_the_rim_of_a_pasted_cell_does_not_come_round_the_border(smear):
