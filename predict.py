@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from data.dataset import load_image
+from data.image_files import load_image
 from data.lisc import IMAGE_ENDINGS, DataError
 from maskrcnn import MaskRCNN
 from maskrcnn.drawing import overlay

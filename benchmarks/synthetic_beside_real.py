@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.dataset import load_image
+from data.image_files import load_image
 from data.lisc import CLASSES, find
 from data.synthetic import draw_magnified
 

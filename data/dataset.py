@@ -4,9 +4,7 @@ Targets follow torchvision's detection models. Coordinates are continuous: pixel
 """
 
 import copy
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,19 +16,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from data.lisc import CLASSES, GREY_CODES, MASK_MARGIN, DataError, Field, Skipped
-
-# A cell is 50 pixels across or more in a field of 720 x 576, at least 0.47 % of it. What is below a tenth of that, or is
-# tiny beside the largest cell of its own mask, is a slip of the annotator's pen (LISC lymphocytes 3, 9, 10).
-MIN_AREA = 0.0005  # of the image
-MIN_AREA_OF_LARGEST = 0.05  # of the largest component in the mask
-
-# JPEG surrounds the cells with faint grey. Half of the lowest code tells it from a cell.
-JPEG_NOISE = 25
+from data.image_files import FieldError, mask_in_place, open_picture
+from data.lisc import CLASSES, DataError, Field, Skipped
+from data.masks import EIGHT, MIN_AREA, class_by_code, contradiction, instances, nuclei
 
 PARTS = ("cell", "nucleus")
-MIN_CONTRAST = 15  # greys between cytoplasm and nucleus; LISC's codes are 25 or more apart
-EIGHT = np.ones((3, 3))  # a pixel's neighbours, diagonals included
 
 
 class Sample(NamedTuple):
@@ -117,14 +107,6 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return pixels, {"boxes": boxes.clone(), "labels": labels.clone(), "masks": masks}
 
 
-class FieldError(DataError):
-    """A field cannot be used: `skipped` names the files at fault."""
-
-    def __init__(self, *skipped: Skipped) -> None:
-        super().__init__("\n".join(map(str, skipped)))
-        self.skipped = skipped
-
-
 def read_sample(
     field: Field, class_names: Sequence[str] = CLASSES, min_area: float = MIN_AREA, part: str = "cell"
 ) -> Sample:
@@ -135,13 +117,13 @@ def read_sample(
     bad: list[Skipped] = []
     for path in (field.image, field.mask):
         try:
-            pictures.append(_open(path))
+            pictures.append(open_picture(path))
         except FieldError as error:
             bad += error.skipped
     if bad:
         raise FieldError(*bad)
     image = np.array(pictures[0].convert("RGB"))
-    mask = _mask_in_place(pictures[1], field.mask, image.shape[:2])
+    mask = mask_in_place(pictures[1], field.mask, image.shape[:2])
     return make_sample(image, mask, field, class_names, min_area, part)
 
 
@@ -157,14 +139,12 @@ def make_sample(
     assert field.mask is not None
     cells = instances(mask, min_area)
     fragments = ndimage.label(mask, EIGHT)[1] - cells.max()
-    names = [field.label or _class_by_code(mask[cells == k]) for k in range(1, cells.max() + 1)]
+    names = [field.label or class_by_code(mask[cells == k]) for k in range(1, cells.max() + 1)]
     unknown = sorted(set(names) - set(class_names))
     if unknown:
         reason = f"shows a {unknown[0]}, which is not among the classes {', '.join(class_names)}"
         raise FieldError(Skipped(field.image, reason))
-    contradiction = _contradiction(
-        field.label, [_class_by_exact_code(mask[cells == k]) for k in range(1, len(names) + 1)]
-    )
+    says_another = contradiction(field.label, mask, cells)
     if part == "nucleus":
         cells = nuclei(mask, cells)
     boxes, labels = [], []
@@ -179,7 +159,7 @@ def make_sample(
     cells = np.concatenate([[0], numbers]).astype(cells.dtype)[cells]  # 1..N without gaps
     return Sample(
         torch.from_numpy(image), torch.from_numpy(cells), torch.tensor(boxes, dtype=torch.float32),
-        torch.tensor(labels, dtype=torch.int64), int(fragments), contradiction,
+        torch.tensor(labels, dtype=torch.int64), int(fragments), says_another,
     )  # fmt: skip
 
 
@@ -194,94 +174,3 @@ def _shrink(sample: Sample, size: tuple[int, int]) -> Sample:
     ids = sample.ids[rows[:, None], columns]
     boxes = sample.boxes * torch.tensor([size[1] / width, size[0] / height]).repeat(2)
     return sample._replace(image=torch.from_numpy(np.array(image)), ids=ids, boxes=boxes)
-
-
-def load_image(path: Path | str) -> NDArray[np.uint8]:
-    """[H, W, 3]. Grey becomes RGB, transparency is dropped. Raises DataError naming the file and the remedy."""
-    return np.array(_open(path).convert("RGB"))
-
-
-def _mask_in_place(picture: Image.Image, path: Path, size: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Greys [H, W] of the mask of an image of size (H, W): LISC's smaller masks get their margin back."""
-    mask = np.array(picture.convert("L"))
-    if picture.format == "JPEG":
-        mask[mask < JPEG_NOISE] = 0
-    if (mask.shape[0] + 2 * MASK_MARGIN, mask.shape[1] + 2 * MASK_MARGIN) == tuple(size):
-        mask = np.pad(mask, MASK_MARGIN)  # on every side: at (0, 0) a perfect mask would have an IoU of 0.83
-    if mask.shape != tuple(size):
-        reason = (
-            f"the mask is {mask.shape[1]} x {mask.shape[0]}, its image {size[1]} x {size[0]}; they must be of one size, "
-            f"or the mask {2 * MASK_MARGIN} smaller both ways as in LISC"
-        )
-        raise FieldError(Skipped(path, reason))
-    return mask
-
-
-def instances(
-    mask: NDArray[np.uint8], min_area: float = MIN_AREA, min_area_of_largest: float = MIN_AREA_OF_LARGEST
-) -> NDArray[np.integer]:
-    """Number the cells of a mask: connected pieces, diagonals included, of whatever grey but 0.
-
-    Pieces smaller than `min_area` of the image or `min_area_of_largest` of the largest piece are dropped.
-    [H, W] -> [H, W] with 0 for background, and 1..N from top to bottom; uint8, int32 for N > 255.
-    """
-    pieces, _ = ndimage.label(mask, structure=EIGHT)
-    areas = np.bincount(pieces.ravel())
-    areas[0] = 0
-    keep = areas >= max(1.0, min_area * mask.size, min_area_of_largest * areas.max())
-    numbers = np.where(keep, np.cumsum(keep), 0)
-    return numbers.astype(np.uint8 if keep.sum() < 256 else np.int32)[pieces]
-
-
-def nuclei(mask: NDArray[np.uint8], cells: NDArray[np.integer]) -> NDArray[np.integer]:
-    """The pixels of each cell's nucleus, with the cell's number: those of the upper half of the cell's range of greys.
-
-    Masks write the cytoplasm darker than the nucleus (LISC: 75 and 100, ..., 225 and 255). A cell of one grey, such as
-    LISC's basophils, whose nucleus is hidden, has none. mask: greys [H, W]; cells: [H, W] of `instances`.
-    """
-    numbers = np.arange(cells.max() + 1)
-    low, high = (
-        np.asarray(measure(mask, cells, numbers), np.float64) for measure in (ndimage.minimum, ndimage.maximum)
-    )
-    middle = np.where(high - low >= MIN_CONTRAST, (low + high) / 2, 255)
-    return np.where(mask > middle[cells], cells, 0).astype(cells.dtype)
-
-
-def _class_by_code(greys: NDArray[np.uint8]) -> str:
-    """The class of most of a cell's pixels, each counted for the class with the nearest grey code."""
-    codes = np.array(list(GREY_CODES.values()))  # [K, 2]
-    nearest = np.abs(np.arange(256)[:, None, None] - codes).min(axis=2).argmin(axis=1)  # grey -> class
-    return list(GREY_CODES)[np.bincount(nearest[greys], minlength=len(codes)).argmax()]
-
-
-def _class_by_exact_code(greys: NDArray[np.uint8]) -> str | None:
-    """The class that has all of a cell's greys among its codes; None if there is no such, or more than one."""
-    there = set(np.unique(greys).tolist())
-    named = [name for name, codes in GREY_CODES.items() if there <= set(codes)]
-    return named[0] if len(named) == 1 else None
-
-
-def _contradiction(label: str | None, by_code: Sequence[str | None]) -> str:
-    others = sorted({name for name in by_code if name not in (None, label)} if label else set())
-    return f"the greys of its mask are those of a cell of another class ({', '.join(others)})" if others else ""
-
-
-def _open(path: Path | str) -> Image.Image:
-    """An 8-bit picture, decoded. Raises DataError."""
-    path = Path(path)
-    if not path.is_file():
-        raise FieldError(Skipped(path, "no such file"))
-    if path.stat().st_size == 0:
-        raise FieldError(Skipped(path, "the file is empty (0 bytes); copy it again or take it out"))
-    try:
-        with Image.open(path) as picture:
-            # Pillow cuts 16-bit colour to 8 bits in silence; only the decoder's name tells.
-            raw = str(picture.tile[0][3]) if picture.tile else ""
-            picture.load()
-    except Image.DecompressionBombError as error:
-        raise FieldError(Skipped(path, f"too large to be a field of view ({error}); cut it into fields")) from error
-    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise FieldError(Skipped(path, f"unreadable or cut off ({error}); copy it again or take it out")) from error
-    if picture.mode in ("I", "F") or re.search(r"\b(I|L|LA|RGB\w?);16", f"{raw} {picture.mode}"):
-        raise FieldError(Skipped(path, "more than 8 bits a channel; save it with 8 (0 to 255)"))
-    return picture

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import data.augment
+import data.smear
 from data.augment import Augmentation, flip_vertically
 from data.dataset import SmearDataset, make_sample
 from data.lisc import CLASSES, Field
@@ -88,7 +90,7 @@ def train(model: MaskRCNN, dataset: SmearDataset, steps: int, rate: float = 4e-4
 def trained_model() -> MaskRCNN:
     """The model that the lessons look at, from random weights. It is trained the first time, and when what it is made of has
     changed."""
-    code = [inspect.getsource(part) for part in (draw_fields, crowded_fields, train)]
+    code = [inspect.getsource(part) for part in (draw_fields, crowded_fields, train, data.augment, data.smear)]
     recipe = {"code": code, "fields": FIELDS, "steps": STEPS, "config": lesson_config().to_dict()}
     with contextlib.suppress(ValueError):  # no such file, or of another version
         model, saved = load_checkpoint(MODEL)

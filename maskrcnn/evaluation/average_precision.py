@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from maskrcnn.evaluation.overlaps import box_areas, box_iou, mask_areas, mask_iou
+
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 
@@ -102,11 +104,11 @@ class AveragePrecision:
         gt_labels = target["labels"].cpu().numpy()
         crowd = target["iscrowd"].cpu().numpy().astype(bool) if "iscrowd" in target else np.zeros(len(gt_labels), bool)
         if self.kind == "box":
-            iou = _box_iou(prediction["boxes"], target["boxes"], crowd)
-            areas, gt_areas = (_box_areas(x["boxes"]) for x in (prediction, target))
+            iou = box_iou(prediction["boxes"], target["boxes"], crowd)
+            areas, gt_areas = (box_areas(x["boxes"]) for x in (prediction, target))
         else:
             iou = mask_iou(prediction["masks"], target["masks"], crowd)
-            areas, gt_areas = (_mask_areas(x["masks"], level) for x, level in ((prediction, 0.5), (target, 0)))
+            areas, gt_areas = (mask_areas(x["masks"], level) for x, level in ((prediction, 0.5), (target, 0)))
         scores, labels = prediction["scores"].cpu().numpy(), prediction["labels"].cpu().numpy()
         self._images.append(_Image(iou, scores, labels, areas, gt_labels, gt_areas, crowd))
         self._outcomes.clear()
@@ -222,44 +224,3 @@ def _outcome(image: _Image, areas: AreaRange) -> _Outcome:
         counted[:, d] = np.where(matched[:, d], ~ignored[best], counted[:, d])
         free[rows, best] &= ~matched[:, d] | image.crowd[best]
     return _Outcome(matched, counted, image.scores, int((~ignored).sum()))
-
-
-def _iou(intersection: np.ndarray, area: np.ndarray, gt_area: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """IoU [D, N]; with a crowd, the share of the detection that lies in it."""
-    union = np.where(crowd, area[:, None], area[:, None] + gt_area - intersection)
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
-
-
-def _box_iou(boxes: Tensor, gt_boxes: Tensor, crowd: np.ndarray) -> np.ndarray:
-    a, b = (x.cpu().double().numpy() for x in (boxes, gt_boxes))
-    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    area, gt_area = ((x[:, 2:] - x[:, :2]).prod(axis=1) for x in (a, b))
-    return _iou((high - low).clip(min=0).prod(axis=2), area, gt_area, crowd)
-
-
-def mask_iou(masks: Tensor, gt_masks: Tensor, crowd: np.ndarray | None = None) -> np.ndarray:
-    """[D, 1, H, W] (above 0.5 is the object) and [N, H, W] -> IoU [D, N]; with a crowd, the share of the detection in it."""
-    crowd = np.zeros(len(gt_masks), bool) if crowd is None else crowd
-    masks, gt_masks = masks.reshape(-1, *masks.shape[-2:]) > 0.5, gt_masks > 0
-    intersection = np.zeros((len(masks), len(gt_masks)))
-    for i, gt in enumerate(gt_masks):  # each object is compared inside its own box only: the rest cannot overlap it
-        if gt.any():
-            rows, columns = _extent(gt.any(dim=1)), _extent(gt.any(dim=0))
-            intersection[:, i] = (masks[:, rows, columns] & gt[rows, columns]).sum(dim=(1, 2)).cpu().numpy()
-    area, gt_area = (m.sum(dim=(1, 2)).cpu().double().numpy() for m in (masks, gt_masks))
-    return _iou(intersection, area, gt_area, crowd)
-
-
-def _box_areas(boxes: Tensor) -> np.ndarray:
-    sides = (boxes[:, 2:] - boxes[:, :2]).cpu().double().numpy()
-    return np.asarray(sides.prod(axis=1))
-
-
-def _mask_areas(masks: Tensor, level: float) -> np.ndarray:
-    return (masks.reshape(len(masks), -1) > level).sum(dim=1).cpu().double().numpy() if len(masks) else np.zeros(0)
-
-
-def _extent(line: Tensor) -> slice:
-    """From the first to the last True of bool [N]."""
-    true = line.nonzero()
-    return slice(int(true[0]), int(true[-1]) + 1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from maskrcnn.evaluation.average_precision import mask_iou
+from maskrcnn.evaluation.overlaps import mask_iou
 
 MATCH_IOU = 0.5
 BINS = 10  # of scores, for calibration

@@ -1,6 +1,4 @@
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.dataset import SmearDataset, instances, load_image
+from data.dataset import SmearDataset
 from data.lisc import CLASSES, DataError, Field, find
 
 H, W = 96, 120
@@ -87,36 +85,6 @@ def test_labels_follow_the_given_class_names(tmp_path):
     mask = rectangles((10, 20, 40, 50, 9))
     assert read(field(tmp_path, mask), class_names=("neutrophil", "monocyte"))[0][1]["labels"].tolist() == [2]
     assert "monocyte" in error_of(field(tmp_path, mask), class_names=("neutrophil",))
-
-
-def test_diagonal_neighbours_are_one_cell_and_a_gap_of_one_pixel_makes_two():
-    assert instances(rectangles((0, 0, 10, 10, 9), (10, 10, 20, 20, 8))).max() == 1
-    found = instances(rectangles((0, 0, 10, 10, 9), (11, 0, 21, 10, 9)))
-    assert found.max() == 2
-    assert (found[:10, :10] == 1).all()
-    assert (found[:10, 11:21] == 2).all()
-
-
-@pytest.mark.parametrize(
-    ("width", "kept"),
-    [
-        # 100 x 100 pixels: 0.05 % is 5 pixels. The large one has 10 x 10: 5 % is 5 pixels as well.
-        (4, False),
-        (5, True),
-    ],
-)
-def test_fragments_below_the_thresholds_are_dropped(width, kept):
-    mask = rectangles((50, 50, 60, 60, 9), (0, 0, width, 1, 9), size=(100, 100))
-    assert instances(mask).max() == 1 + kept
-    # Ten times the large one, and the fragment falls to the second threshold.
-    mask = rectangles((50, 50, 100, 70, 9), (0, 0, width, 1, 9), size=(100, 100))
-    assert instances(mask).max() == 1
-    assert instances(mask, min_area=0, min_area_of_largest=0).max() == 2
-
-
-def test_a_mask_with_nothing_but_fragments_or_nothing_has_no_cell():
-    assert instances(rectangles((0, 0, 4, 1, 9), size=(100, 100))).max() == 0
-    assert instances(np.zeros((100, 100), np.uint8)).max() == 0
 
 
 def test_more_cells_than_a_byte_can_count(tmp_path):
@@ -253,78 +221,21 @@ def test_a_shrunk_box_keeps_its_fraction_of_a_pixel(tmp_path):
     assert dataset.shrunk([(H // 2, W // 2)])[0][1]["boxes"].tolist() == [[5.5, 12.0, 20.0, 24.0]]
 
 
-def bad_files(folder: Path) -> dict[str, Path]:
-    whole = write(folder / "whole.png", noise(H, W, 3))
-    bmp = write(folder / "whole.bmp", noise(H, W, 3))
-    jpeg = write(folder / "whole.jpg", noise(H, W, 3))
-    files = {
-        "zero bytes": ("zero.png", b""),
-        "truncated PNG": ("cut.png", whole.read_bytes()[:20_000]),
-        "truncated BMP": ("cut.bmp", bmp.read_bytes()[:-5_000]),
-        "truncated JPEG": ("cut.jpg", jpeg.read_bytes()[:-3_000]),
-        "damaged PNG": ("damaged.png", whole.read_bytes()[:400] + b"garbage" + whole.read_bytes()[407:]),
-        "text": ("text.bmp", b"not an image"),
-    }
-    for name, content in files.values():
-        (folder / name).write_bytes(content)
-    found = {kind: folder / name for kind, (name, _) in files.items()}
-    found["16-bit PNG"] = write(folder / "deep.png", np.full((H, W), 4000, np.uint16))
-    found["16-bit TIFF"] = write(folder / "deep.tif", np.full((H, W), 4000, np.uint16))
-    found["32-bit TIFF"] = write(folder / "deeper.tif", np.full((H, W), 4000, np.int32))
-    found["float TIFF"] = write(folder / "float.tif", np.zeros((H, W), np.float32))
-    found["missing"] = folder / "missing.png"
-    return found
-
-
-def test_every_bad_image_and_mask_is_left_out_and_named(tmp_path):
-    bad = bad_files(tmp_path)
+def test_every_bad_image_and_mask_is_left_out_and_named(tmp_path, bad_files):
     mask = write(tmp_path / "mask.png", rectangles((10, 10, 40, 40, 9)))
     good = Field(tmp_path / "whole.png", mask, "monocyte")
-    dataset = read(*(Field(path, mask, "monocyte") for path in bad.values()), good, good._replace(mask=None))
+    dataset = read(*(Field(path, mask, "monocyte") for path in bad_files.values()), good, good._replace(mask=None))
     assert dataset.fields == [good]
-    assert [item.path for item in dataset.skipped] == [*bad.values(), good.image]  # the last is without a mask
-    dataset = read(good, *(good._replace(mask=path) for path in bad.values()))
+    assert [item.path for item in dataset.skipped] == [*bad_files.values(), good.image]  # the last is without a mask
+    dataset = read(good, *(good._replace(mask=path) for path in bad_files.values()))
     assert dataset.fields == [good]
-    assert [item.path for item in dataset.skipped] == list(bad.values())
+    assert [item.path for item in dataset.skipped] == list(bad_files.values())
 
 
-def test_image_and_mask_of_one_field_are_both_named(tmp_path):
-    bad = bad_files(tmp_path)
-    text = error_of(Field(bad["text"], bad["zero bytes"], "monocyte"))
-    assert str(bad["text"]) in text
-    assert str(bad["zero bytes"]) in text
-
-
-@pytest.mark.parametrize("kind", ["zero bytes", "truncated BMP", "damaged PNG", "text", "16-bit PNG", "missing"])
-def test_load_image_names_the_file(tmp_path, kind):
-    path = bad_files(tmp_path)[kind]
-    with pytest.raises(DataError, match=path.name):
-        load_image(path)
-
-
-def test_a_16_bit_colour_image_is_refused_though_pillow_would_cut_it_down(tmp_path):
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", W, H, 16, 2, 0, 0, 0)  # 16 bits, colour type 2: RGB
-    rows = zlib.compress((b"\0" + b"\x12\x34" * 3 * W) * H)
-    path = tmp_path / "deep_colour.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
-    with Image.open(path) as picture:
-        assert picture.mode == "RGB"
-    with pytest.raises(DataError, match=r"deep_colour\.png.*8 bits"):
-        load_image(path)
-
-
-def test_transparency_is_dropped_and_grey_becomes_rgb(tmp_path):
-    pixels = noise(H, W, 4)
-    assert np.array_equal(load_image(write(tmp_path / "rgba.png", pixels)), pixels[..., :3])
-    grey = load_image(str(write(tmp_path / "grey.bmp", pixels[..., 0])))
-    assert grey.shape == (H, W, 3)
-    assert grey.dtype == np.uint8
-    assert all(np.array_equal(grey[..., c], pixels[..., 0]) for c in range(3))
-    black_or_white = load_image(write(tmp_path / "bit.png", Image.fromarray(pixels[..., 0]).convert("1")))
-    assert set(np.unique(black_or_white)) == {0, 255}
+def test_image_and_mask_of_one_field_are_both_named(bad_files):
+    text = error_of(Field(bad_files["text"], bad_files["zero bytes"], "monocyte"))
+    assert str(bad_files["text"]) in text
+    assert str(bad_files["zero bytes"]) in text
 
 
 def test_a_bar_shows_the_progress_of_reading(tmp_path, capsys):

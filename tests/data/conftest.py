@@ -1,0 +1,36 @@
+"""Files that cannot be used, in every way that files go wrong."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def bad_files(tmp_path):
+    """{kind: path}, cut and damaged copies of whole.png beside them, which is 120 x 96 pixels of noise."""
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 120, 3), dtype=np.uint8)
+    whole, bmp, jpeg = (tmp_path / f"whole.{ending}" for ending in ("png", "bmp", "jpg"))
+    for path in (whole, bmp, jpeg):
+        Image.fromarray(pixels).save(path)
+    files = {
+        "zero bytes": ("zero.png", b""),
+        "truncated PNG": ("cut.png", whole.read_bytes()[:20_000]),
+        "truncated BMP": ("cut.bmp", bmp.read_bytes()[:-5_000]),
+        "truncated JPEG": ("cut.jpg", jpeg.read_bytes()[:-3_000]),
+        "damaged PNG": ("damaged.png", whole.read_bytes()[:400] + b"garbage" + whole.read_bytes()[407:]),
+        "text": ("text.bmp", b"not an image"),
+    }
+    for name, content in files.values():
+        (tmp_path / name).write_bytes(content)
+    found = {kind: tmp_path / name for kind, (name, _) in files.items()}
+    deep = {
+        "16-bit PNG": ("deep.png", np.full((96, 120), 4000, np.uint16)),
+        "16-bit TIFF": ("deep.tif", np.full((96, 120), 4000, np.uint16)),
+        "32-bit TIFF": ("deeper.tif", np.full((96, 120), 4000, np.int32)),
+        "float TIFF": ("float.tif", np.zeros((96, 120), np.float32)),
+    }
+    for kind, (name, greys) in deep.items():
+        found[kind] = tmp_path / name
+        Image.fromarray(greys).save(found[kind])
+    found["missing"] = tmp_path / "missing.png"
+    return found
