@@ -215,10 +215,12 @@ class Augmentation:
     copies: float = 1.5
 
     def __call__(self, sample: Sample, size: Size, donors: Sequence[Sample] = ()) -> Sample:
-        """A changed sample of that size (height, width), which need not be the image's own. donors: whose cells to paste."""
+        """A changed sample of that size (height, width), which need not be the image's own. donors: whose cells to paste, of
+        images of the same shape."""
         image, target = self.near_or_far(sample, size)
         for donor in donors:
-            others = self.near_or_far(whole_cells(*donor), size)
+            # Neither the field's border nor that of the window may have cut a cell: it would end in a straight line.
+            others = whole_cells(*self.near_or_far(whole_cells(*donor), size))
             image, target = copy_cells(image, target, others, random_shifts(others[1]["boxes"], size))
         return self.colour(image), target
 

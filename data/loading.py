@@ -38,7 +38,8 @@ class Batches(Dataset[list[Sample]]):
             return self.dataset[index]
         count = int(self.augmentation.copies + torch.rand(1))  # 0.3: one in three images out of ten; 1.5: one or two
         donors = torch.multinomial(self.weights, count, replacement=True).tolist() if count else []
-        return self.augmentation(self.dataset[index], self.sizes[index], [self.dataset[i] for i in donors])
+        alike = [self.dataset[i] for i in donors if self.sizes[i] == self.sizes[index]]  # others would be stretched
+        return self.augmentation(self.dataset[index], self.sizes[index], alike)
 
 
 class Loader:

@@ -331,7 +331,7 @@ def test_random_shifts_reach_every_place_and_never_leave():
 def test_augmentation_keeps_image_boxes_and_masks_together(smear):
     torch.manual_seed(0)
     pasted = 0
-    for _ in range(40):
+    for _ in range(100):
         image, target = Augmentation(zoom=1.5)(smear, (60, 80), donors=[smear])
         assert image.shape == (3, 60, 80)
         assert 0 <= image.min() <= image.max() <= 1
@@ -340,6 +340,23 @@ def test_augmentation_keeps_image_boxes_and_masks_together(smear):
         assert (target["masks"].sum(0) <= 1 + 1e-5).all()
         pasted += len(target["labels"]) > 2
     assert pasted > 3
+
+
+def test_no_half_cell_is_pasted(smear, monkeypatch):
+    """One that the window of the zoom has cut would end in a straight line."""
+    offered = []
+
+    def note(image, target, donor, shifts):
+        offered.append(donor[1]["masks"])
+        return copy_cells(image, target, donor, shifts)
+
+    monkeypatch.setattr("data.augment.copy_cells", note)
+    torch.manual_seed(0)
+    for _ in range(60):
+        Augmentation(zoom=2.0)(smear, (60, 80), donors=[smear])
+    masks = torch.cat(offered)
+    assert 10 < len(masks) < 60  # the smear has one whole cell; some windows cut it
+    assert masks[:, [0, -1]].sum() + masks[:, :, [0, -1]].sum() == 0
 
 
 def test_augmentation_off_is_resizing_alone(smear):

@@ -111,6 +111,18 @@ def test_cells_come_from_so_many_other_fields_on_average_or_from_none(monkeypatc
     assert len(donors) / 200 == pytest.approx(copies, abs=0.1)
 
 
+def test_cells_come_from_fields_of_the_same_shape(monkeypatch):
+    """Brought to another shape they would be stretched."""
+    pairs = []
+    monkeypatch.setattr("data.augment.copy_cells", lambda image, target, donor, _: (
+        pairs.append((target["labels"].item() % 2, donor[1]["labels"].item() % 2)), (image, target))[1])  # fmt: skip
+    torch.manual_seed(0)
+    sizes = [(20, 30) if i % 2 else (30, 20) for i in range(40)]
+    list(Loader(Numbered(40), 4, CPU, Augmentation(zoom=1, copies=2), sizes, workers=0))
+    assert 20 < len(pairs) < 60  # half of 80
+    assert all(own == other for own, other in pairs)
+
+
 def test_without_augmentation_nothing_is_pasted_anyway():
     loader = Loader(Numbered(4), 2, CPU, workers=0)
     assert not loader.pastes
