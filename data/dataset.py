@@ -55,7 +55,8 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
         min_area: the share of the image below which a separate piece of a mask is not counted as a cell.
         part: "cell", all of it; or "nucleus", what the mask's brighter grey marks in a cell (see `nuclei`).
-        Fields that cannot be used are left out and listed in `skipped`: unreadable ones, those without a cell.
+        Fields that cannot be used are left out and listed in `skipped`: unreadable ones, those without a cell, and, as no
+        fault of theirs, those whose cells have no nucleus if that is what is asked for.
         Raises DataError if none is left.
         """
         if part not in PARTS:
@@ -138,8 +139,9 @@ def make_sample(
     """From the pixels [H, W, 3] and greys [H, W] of a field that has a mask. Raises FieldError if it holds no cell."""
     assert field.mask is not None
     cells = instances(mask, min_area)
-    fragments = ndimage.label(mask, EIGHT)[1] - cells.max()
-    names = [field.label or class_by_code(mask[cells == k]) for k in range(1, cells.max() + 1)]
+    count = int(cells.max())
+    fragments = ndimage.label(mask, EIGHT)[1] - count
+    names = [field.label or class_by_code(mask[cells == k]) for k in range(1, count + 1)]
     unknown = sorted(set(names) - set(class_names))
     if unknown:
         reason = f"shows a {unknown[0]}, which is not among the classes {', '.join(class_names)}"
@@ -154,12 +156,13 @@ def make_sample(
             boxes.append([columns.start, rows.start, columns.stop, rows.stop])
             labels.append(class_names.index(name) + 1)
     if not boxes:
-        raise FieldError(Skipped(field.mask, f"no {part} in this mask"))
+        raise FieldError(Skipped(field.mask, f"no {part} in this mask", is_fault=not names))
     numbers = np.cumsum(np.bincount(cells.ravel(), minlength=len(names) + 1)[1:] > 0)
-    cells = np.concatenate([[0], numbers]).astype(cells.dtype)[cells]  # 1..N without gaps
+    compact = np.uint8 if len(boxes) < 256 else np.int32
+    ids = np.concatenate([[0], numbers]).astype(compact)[cells]  # 1..N without gaps
     return Sample(
-        torch.from_numpy(image), torch.from_numpy(cells), torch.tensor(boxes, dtype=torch.float32),
-        torch.tensor(labels, dtype=torch.int64), int(fragments), says_another,
+        torch.from_numpy(image), torch.from_numpy(ids), torch.tensor(boxes, dtype=torch.float32),
+        torch.tensor(labels, dtype=torch.int64), fragments, says_another,
     )  # fmt: skip
 
 

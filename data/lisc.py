@@ -61,10 +61,11 @@ class Field(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A file that cannot be used, and why."""
+    """A file that is not used, and why."""
 
     path: Path
     reason: str
+    is_fault: bool = True  # False: nothing is wrong with it
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"

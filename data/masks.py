@@ -17,21 +17,21 @@ EIGHT = np.ones((3, 3))  # a pixel's neighbours, diagonals included
 
 def instances(
     mask: NDArray[np.uint8], min_area: float = MIN_AREA, min_area_of_largest: float = MIN_AREA_OF_LARGEST
-) -> NDArray[np.integer]:
+) -> NDArray[np.int32]:
     """Number the cells of a mask: connected pieces, diagonals included, of whatever grey but 0.
 
     Pieces smaller than `min_area` of the image or `min_area_of_largest` of the largest piece are dropped.
-    [H, W] -> [H, W] with 0 for background, and 1..N from top to bottom; uint8, int32 for N > 255.
+    [H, W] -> int32 [H, W] with 0 for background, and 1..N from top to bottom.
     """
     pieces, _ = ndimage.label(mask, structure=EIGHT)
     areas = np.bincount(pieces.ravel())
     areas[0] = 0
     keep = areas >= max(1.0, min_area * mask.size, min_area_of_largest * areas.max())
     numbers = np.where(keep, np.cumsum(keep), 0)
-    return numbers.astype(np.uint8 if keep.sum() < 256 else np.int32)[pieces]
+    return numbers.astype(np.int32)[pieces]
 
 
-def nuclei(mask: NDArray[np.uint8], cells: NDArray[np.integer]) -> NDArray[np.integer]:
+def nuclei(mask: NDArray[np.uint8], cells: NDArray[np.int32]) -> NDArray[np.int32]:
     """The pixels of each cell's nucleus, with the cell's number: those of the upper half of the cell's range of greys.
 
     Masks write the cytoplasm darker than the nucleus (LISC: 75 and 100, ..., 225 and 255). A cell of one grey, such as
@@ -52,7 +52,7 @@ def class_by_code(greys: NDArray[np.uint8]) -> str:
     return list(GREY_CODES)[np.bincount(nearest[greys], minlength=len(codes)).argmax()]
 
 
-def contradiction(label: str | None, mask: NDArray[np.uint8], cells: NDArray[np.integer]) -> str:
+def contradiction(label: str | None, mask: NDArray[np.uint8], cells: NDArray[np.int32]) -> str:
     """What to say where the greys of a cell are those of another class than `label` alone; else nothing."""
     numbers = range(1, cells.max() + 1) if label else ()
     named = {_class_by_exact_code(mask[cells == k]) for k in numbers} - {None, label}

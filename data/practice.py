@@ -4,6 +4,7 @@ A network with random weights learns what cells are, and what tells their classe
 these fields are crowded with white cells of all classes, equally many, at the scale of the images that come after them.
 """
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.dataset import SmearDataset, make_sample
+from data.image_files import FieldError
 from data.lisc import CLASSES, Field
 from data.scale import typical_side
 from data.smear import draw_smear
@@ -39,6 +41,8 @@ def draw_practice(like: SmearDataset, cells: int = CELLS, seed: int = 0, part: s
         rng = np.random.default_rng([seed, k])
         labels = [names[i % len(names)] for i in range(k * crowd, (k + 1) * crowd)]
         image, mask = draw_smear(rng.permutation(labels).tolist(), rng, size)
-        fields.append(Field(Path(f"practice {k}"), Path(f"practice {k}"), None))
-        samples.append(make_sample(image, mask, fields[-1], like.class_names, part=part))
+        field = Field(Path(f"practice {k}"), Path(f"practice {k}"), None)
+        with contextlib.suppress(FieldError):  # only of basophils, whose nuclei are hidden, where nuclei are asked for
+            samples.append(make_sample(image, mask, field, like.class_names, part=part))
+            fields.append(field)
     return SmearDataset.of(fields, samples, like.class_names)

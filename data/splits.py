@@ -85,10 +85,11 @@ def fingerprints(dataset: SmearDataset) -> list[str]:
 
 def check_skipped(root: Path, skipped: Sequence[Skipped], count: int, strict: bool) -> None:
     """Raise DataError, with all of them, if more files are left out than a run may shrug off."""
-    lines = [f"{len(skipped)} files cannot be used:", *map(str, skipped)]
-    if strict and skipped:
+    faults = [item for item in skipped if item.is_fault]
+    lines = [f"{len(faults)} files cannot be used:", *map(str, faults)]
+    if strict and faults:
         raise DataError("\n  ".join([f"{root}: {lines[0]}", *lines[1:]]))
-    if len(skipped) > max(1, MAX_SKIPPED * count):
+    if len(faults) > max(1, MAX_SKIPPED * count):
         advice = "So many are no accident; mend them, or take them out."
         raise DataError("\n  ".join([f"{root}: {lines[0]}", *lines[1:], advice]))
 
@@ -115,7 +116,7 @@ def find_groups(dataset: SmearDataset, cache: Path, progress: bool = True) -> li
 def divide(labels: Sequence[str | None], groups: Sequence[int], parts: int, seed: int) -> list[int]:
     """A part, 0 to parts - 1, for each field: parts of equal size in each class, no group in two of them.
 
-    labels: the class of each field, None for several. Deterministic by seed; independent of the other classes' number.
+    labels: the class of each field, None for several. Deterministic by seed.
     """
     members: dict[int, list[int]] = {}
     for i, group in enumerate(groups):

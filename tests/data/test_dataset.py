@@ -96,6 +96,24 @@ def test_more_cells_than_a_byte_can_count(tmp_path):
     assert masks.sum((1, 2)).eq(1).all()
 
 
+@pytest.mark.parametrize("part", ["cell", "nucleus"])
+def test_as_many_cells_as_a_byte_can_just_count(tmp_path, part):
+    mask = np.zeros((100, 120), np.uint8)
+    mask[::6, ::8] = 75  # 17 rows of 15: 255
+    mask[::6, 1::8] = 100
+    target = read(field(tmp_path, mask, image=noise(100, 120, 3)), min_area=0, part=part)[0][1]
+    assert len(target["boxes"]) == 255
+    assert target["masks"].sum((1, 2)).eq(2 if part == "cell" else 1).all()
+
+
+def test_more_fragments_than_a_byte_can_count(tmp_path):
+    mask = rectangles((0, 50, 100, 90, 200))
+    mask[:40:2, ::4] = 200  # 20 rows of 30 single pixels
+    dataset = read(field(tmp_path, mask))
+    assert dataset.samples[0].fragments == 600
+    assert len(dataset[0][1]["boxes"]) == 1
+
+
 def test_the_smaller_masks_of_lisc_get_four_pixels_on_every_side(tmp_path):
     mask = rectangles((0, 0, 30, 10, 225), size=(568, 712))
     one = field(tmp_path, mask, image=noise(576, 720, 3))
@@ -150,7 +168,7 @@ def test_a_field_with_an_empty_mask_is_left_out_and_listed(tmp_path):
     dataset = read(empty, good)
     assert dataset.fields == [good]
     assert len(dataset) == 1
-    assert [path for path, _ in dataset.skipped] == [empty.mask]
+    assert [item.path for item in dataset.skipped] == [empty.mask]
     assert str(empty.mask) in error_of(empty)  # if all are empty something is wrong
 
 

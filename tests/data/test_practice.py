@@ -43,6 +43,15 @@ def test_all_classes_are_there_equally_often_and_mixed():
     assert sum(len(set(sample.labels.tolist())) > 1 for sample in drawn.samples) > len(drawn) / 2
 
 
+def test_nuclei_can_be_practised_on_though_basophils_have_none():
+    """The third field is small, and shows basophils alone."""
+    like = fields_with_cells(300, 300, 60)
+    of_cells, of_nuclei = (draw_practice(like, cells=12, part=part) for part in ("cell", "nucleus"))
+    counts = Counter(label for sample in of_nuclei.samples for label in sample.labels.tolist())
+    assert set(counts) == {2, 3, 4, 5}
+    assert 0 < len(of_nuclei) <= len(of_cells)
+
+
 def test_fields_are_by_seed():
     like = fields_with_cells(480, 640, 160)
     first, again, other = (draw_practice(like, cells=6, seed=seed) for seed in (1, 1, 2))

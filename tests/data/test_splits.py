@@ -44,12 +44,11 @@ def test_every_class_is_on_both_sides_in_proportion():
     assert max(Counter(places).values()) - min(Counter(places).values()) <= 1
 
 
-def test_a_division_is_by_seed_and_independent_of_other_classes():
+def test_a_division_is_by_seed():
     labels = ["a"] * 20 + ["b"] * 20
     one = divide(labels, range(40), 5, seed=0)
     assert one == divide(labels, range(40), 5, seed=0)
     assert one != divide(labels, range(40), 5, seed=1)
-    assert one[:20] == divide(labels[:20], range(20), 5, seed=0)
 
 
 def test_a_group_is_never_divided():
@@ -83,6 +82,14 @@ def test_folds_show_every_field_once(lisc):
     for fold in (-1, 4):
         with pytest.raises(ValueError, match="fold"):
             open_splits(lisc, folds=4, fold=fold)
+
+
+def test_fields_of_basophils_have_no_nucleus_which_is_no_fault_of_theirs(lisc):
+    """A fifth of all fields, more than a run would shrug off if they were bad."""
+    splits = open_splits(lisc, part="nucleus", strict=True, progress=False)
+    assert len(splits.skipped) >= 7
+    shown = Counter(field.label for field in splits.train.fields + splits.val.fields)
+    assert set(shown) & set(CLASSES) == set(CLASSES) - {"basophil"}
 
 
 def test_repeated_fields_stay_together_and_are_remembered(copy):
