@@ -45,12 +45,13 @@ def parse_arguments() -> argparse.Namespace:
     add("--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
     add("--data", type=Path, required=True, metavar="PATH", help="folder of the images, as for train.py")
     add("--split", choices=("val", "train", "all"), default="val", help="which of them (default: %(default)s)")
-    add("--folds", type=int, metavar="K", help="divide all images into K parts (default: as the run did)")
+    add("--folds", type=int, metavar="K", help="divide all images into K parts; 0: as the data's own folders do (default: "
+        "as the run did)")  # fmt: skip
     add("--fold", type=int, metavar="k", help="whose part k is the validation set (default: that of the run)")
     add("--seed", type=int, help="of the split (default: that of the run)")
     add("--target", choices=PARTS, help="outlines of whole cells, or of nuclei (default: that of the run)")
     add("--min-score", type=share, default=0.5, help="from which a detection counts as one; AP counts all "
-        "(default: %(default)s)")  # fmt: skip
+        "that the model reports (default: %(default)s)")  # fmt: skip
     add(
         "--turns",
         action="store_true",
@@ -63,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     for name, usual in OF_THE_RUN.items():
         if getattr(args, name) is None:
             setattr(args, name, of_run.get(name, usual))
+    args.folds = args.folds or None
     return args
 
 
@@ -78,7 +80,7 @@ def arguments_of(weights: Path) -> dict[str, Any]:
 def main() -> int:
     args = parse_arguments()
     try:
-        model, saved = load_checkpoint(args.weights / "best.pt" if args.weights.is_dir() else args.weights)
+        model, saved = load_checkpoint(args.weights)
         writable(args.out)
         splits = open_splits(
             args.data, args.folds, args.fold, args.seed, part=args.target, class_names=model.config.class_names,

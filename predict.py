@@ -56,13 +56,17 @@ def parse_arguments() -> argparse.Namespace:
 def find_images(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
     """The images named or in the folders named, each once, with the path, without ending, of its outputs below --out.
 
-    What lies below --out is left out: it was predicted, not photographed. So are hidden files. Raises DataError.
+    What lies below an --out within a folder is left out: it was predicted, not photographed. So are hidden files. Raises
+    DataError.
     """
     found: dict[Path, tuple[Path, Path]] = {}
     for path in inputs:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        files = sorted(p for p in path.rglob("*") if is_image(p, out)) if path.is_dir() else [path]
+        if path.resolve() == out.resolve() and path.is_dir():
+            raise DataError(f"{path}: --out is the folder of the images itself; choose another")
+        written = out.resolve() if path.resolve() in out.resolve().parents else None
+        files = sorted(p for p in path.rglob("*") if is_image(p, written)) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path}: no image in this folder (endings: {', '.join(sorted(IMAGE_ENDINGS))})")
         for file in files:
@@ -78,9 +82,9 @@ def find_images(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
     return list(found.values())
 
 
-def is_image(path: Path, out: Path) -> bool:
-    """Whether a file found in a folder is an image to look at."""
-    is_ours = out.resolve() in path.resolve().parents
+def is_image(path: Path, written: Path | None) -> bool:
+    """Whether a file found in a folder is an image to look at. written: the folder of our own pictures, if it lies there."""
+    is_ours = written in path.resolve().parents
     return path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file() and not is_ours
 
 
@@ -125,8 +129,7 @@ def predict(model: MaskRCNN, images: list[tuple[Path, Path]], args: argparse.Nam
 def main() -> int:
     args = parse_arguments()
     try:
-        weights = args.weights / "best.pt" if args.weights.is_dir() else args.weights
-        model, _ = load_checkpoint(weights)
+        model, _ = load_checkpoint(args.weights)
         images = find_images(args.inputs, args.out)
         writable(args.out)
     except (DataError, ValueError, OSError) as error:

@@ -1,8 +1,8 @@
 """Train Mask R-CNN on stained blood smears: find, outline and name their white cells."""
 
 import argparse
-import dataclasses
 import math
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -29,7 +29,7 @@ from maskrcnn.precision import PRECISIONS, best_device
 from maskrcnn.run_pictures import examples
 from maskrcnn.schedule import Schedule
 from maskrcnn.settings import parse_settings
-from maskrcnn.weights import load, load_checkpoint, save_checkpoint
+from maskrcnn.weights import load, load_checkpoint, save_checkpoint, trained_on
 
 SYNTHETIC = Path("data/synthetic-smears")
 EPILOG = """--data is a folder in one of two layouts, told apart by looking:
@@ -62,44 +62,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    add("--data", default="data/LISC", metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
-    add("--out", type=Path, metavar="RUN", help="run folder (default: runs/ and the name of the data, numbered)")
-    add("--epochs", type=int, default=40, help="passes over the training images (default: %(default)s)")
-    add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
-    add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
-    add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
-    add(
-        "--decay",
-        type=float,
-        default=0.5,
-        help="the last share of the run, over which the rate falls and no cells are pasted in (default: %(default)s)",
-    )
-    add("--average", type=float, default=0.998, metavar="B", help="validate and keep the exponential moving average of the "
-        "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
-    add("--practice", type=float, metavar="SHARE", help="the first share of the run learns from synthetic smears, crowded "
-        "with cells of all classes, at the data's scale (default: 0.35; 0 with synthetic data or --weights)")  # fmt: skip
-    add("--balance", type=float, default=0.5, help="0: every image once an epoch; 1: every class as often; between them, in "
-        "between (default: %(default)s)")  # fmt: skip
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another value of a field of the model's Config or of the data's Augmentation, such as roi_batch=64 or stain=0",
-    )
-    add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
-    add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
-        "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
-    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, with its own arguments")
-    add("--augment", choices=("all", "turns"), default="all", help="changes of training images: zoom, stain, light, focus, "
-        "cells of other fields, flips and quarter turns; or the last two alone (default: %(default)s)")  # fmt: skip
-    add("--target", choices=PARTS, default="cell", help="outline whole cells, or their nuclei (default: %(default)s)")
-    add("--folds", type=int, metavar="K", help="cross-validation: divide all images into K parts")
-    add("--fold", type=int, default=0, metavar="k", help="validate on part k, from 0 on (default: %(default)s)")
-    add("--strict", action="store_true", help="stop if any file of the data cannot be used, rather than leave it out")
-    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware has it")
-    add("--seed", type=int, default=0, help="of weights, order and augmentation (default: %(default)s)")
+    add_data(parser.add_argument_group("data"))
+    add_run(parser.add_argument_group("run"))
+    add_training(parser.add_argument_group("training"))
+    add_model(parser.add_argument_group("model"))
     args = parser.parse_args()
     for name in ("epochs", "minutes", "batch", "rate"):
         if getattr(args, name) is not None and not 0 < getattr(args, name) < math.inf:
@@ -108,7 +74,57 @@ def parse_arguments() -> argparse.Namespace:
         args.practice = 0.0 if args.weights or args.data == "synthetic" else 0.35
     if not 0 <= args.practice < 1 or not 0 < args.decay <= 1:
         parser.error(f"arguments --practice and --decay are shares of the run, got {args.practice} and {args.decay}")
+    if args.fold and args.folds is None:
+        parser.error("argument --fold: says which part of --folds")
+    try:
+        settings(args)
+    except ValueError as error:
+        parser.error(str(error))
     return args
+
+
+def add_data(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--data", default="data/LISC", metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
+    add("--target", choices=PARTS, default="cell", help="outline whole cells, or their nuclei (default: %(default)s)")
+    add("--folds", type=int, metavar="K", help="cross-validation: divide all images into K parts")
+    add("--fold", type=int, default=0, metavar="k", help="validate on part k, from 0 on (default: %(default)s)")
+    add("--strict", action="store_true", help="stop if any file of the data cannot be used, rather than leave it out")
+
+
+def add_run(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--out", type=Path, metavar="RUN", help="run folder (default: runs/ and the name of the data, numbered)")
+    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, with its own arguments")
+    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware has it")
+    add("--seed", type=int, default=0, help="of weights, order and augmentation (default: %(default)s)")
+
+
+def add_training(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--epochs", type=int, default=40, help="passes over the training images (default: %(default)s)")
+    add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
+    add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
+    add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
+    add("--decay", type=float, default=0.5, metavar="SHARE", help="the last share of the run, over which the rate falls and "
+        "the data's own images have no cells pasted in (default: %(default)s)")  # fmt: skip
+    add("--average", type=float, default=0.998, metavar="B", help="validate and keep the exponential moving average of the "
+        "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
+    add("--practice", type=float, metavar="SHARE", help="the first share of the run learns from synthetic smears, crowded "
+        "with cells of all classes, at the data's scale (default: 0.35; 0 with synthetic data or --weights)")  # fmt: skip
+    add("--balance", type=float, default=0.5, help="0: every image once an epoch; 1: every class as often; between them, in "
+        "between (default: %(default)s)")  # fmt: skip
+    add("--augment", choices=("all", "turns"), default="all", help="changes of training images: zoom, stain, light, focus, "
+        "cells of other fields, flips and quarter turns; or the last two alone (default: %(default)s)")  # fmt: skip
+
+
+def add_model(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
+    add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
+        "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="another value of a field of the model's Config or "
+        "of the data's Augmentation, such as roi_batch=64 or stain=0")  # fmt: skip
 
 
 def open_data(args: argparse.Namespace) -> Splits:
@@ -123,18 +139,23 @@ def open_data(args: argparse.Namespace) -> Splits:
     return splits
 
 
-def settings(args: argparse.Namespace, of_augmentation: bool) -> dict[str, Any]:
-    """What --set says about the augmentation, or about the model. Raises ValueError as `parse_settings` does."""
-    amounts = {field.name for field in dataclasses.fields(Augmentation)}
-    return {name: value for name, value in parse_settings(args.set).items() if (name in amounts) == of_augmentation}
+def settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What --set says about the model, and about the augmentation. Raises ValueError as `parse_settings` does."""
+    of_model, of_augmentation = parse_settings(args.set, Config(), Augmentation())
+    if of_augmentation and args.augment == "turns":
+        raise ValueError(f"--set {next(iter(of_augmentation))} means nothing with --augment turns")
+    return of_model, of_augmentation
 
 
 def open_model(args: argparse.Namespace, dataset: SmearDataset) -> MaskRCNN:
     """A new model, from random weights or from those of --weights. Raises ValueError if they cannot be read."""
     size = fitting_size(dataset)
     preset = Config.lisc(min_size=size, max_size=2 * size) if args.preset == "lisc" else Config.torchvision()
-    changes = settings(args, of_augmentation=False)
-    model = MaskRCNN(Config.from_dict({**preset.to_dict(), "class_names": CLASSES, **changes}))
+    changes, _ = settings(args)
+    config = Config.from_dict({**preset.to_dict(), "class_names": CLASSES, **changes})
+    if config.norm == "frozen_batchnorm" and not args.weights:
+        raise ValueError("frozen BatchNorm does not learn: give --weights with its statistics, or take the preset lisc")
+    model = MaskRCNN(config)
     if args.weights:
         print(f"{args.weights}: {load(model, args.weights)}")
     return model
@@ -148,16 +169,20 @@ def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
         torch.manual_seed(args.seed)
         return open_data(args), model.to(best_device()), saved
     args.out = run_folder.choose(args.out, args.data)
+    run_folder.writable(args.out)
     splits = open_data(args)
     torch.manual_seed(args.seed)
     model = open_model(args, splits.train)
     arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
-    return splits, model.to(best_device()), {"arguments": arguments}
+    seen = fingerprints(splits.train) + (
+        trained_on(args.weights) if args.weights else []
+    )  # so that evaluate.py can tell
+    return splits, model.to(best_device()), {"arguments": arguments, "history": [], "trained_on": seen}
 
 
 def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, balance: float = 0.0) -> Loader:
     """Batches for training, at the size that the model sees."""
-    augmentation = Augmentation(**settings(args, of_augmentation=True)) if args.augment == "all" else None
+    augmentation = Augmentation(**settings(args)[1]) if args.augment == "all" else None
     sizes = [model.transform.resized((sample.image.shape[0], sample.image.shape[1])) for sample in dataset.samples]
     return Loader(dataset, args.batch, best_device(), augmentation, sizes, balance=balance)
 
@@ -179,51 +204,73 @@ def introduce(args: argparse.Namespace, model: MaskRCNN, splits: Splits) -> None
     anchor_fit(model, splits.train).savefig(args.out / "anchors.png", dpi=100)
 
 
+def open_phases(
+    args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, done: float
+) -> list[tuple[Loader, float]]:
+    """What to learn from, and to which fraction of the run: synthetic smears, the data's own, the same with no cells pasted
+    in: they teach the names of rare classes at the cost of outlines (docs/recipe.md). done: the fraction that is over."""
+    loader = open_loader(args, model, dataset, args.balance)
+    phases = [(loader, 1 - args.decay), (loader.without_copies(), 1.0)]
+    if done < args.practice:
+        practice = draw_practice(dataset, seed=args.seed, part=args.target)
+        phases.insert(0, (open_loader(args, model, practice), args.practice))
+    return phases
+
+
+def train_some_epochs(args: argparse.Namespace, learner: Learner, phases: list[tuple[Loader, float]]) -> dict[str, Any]:
+    """Some epochs of the phase that the run is in, as many as validating is worth then. Returns what is logged of them."""
+    schedule = learner.schedule
+    batches, until = next((phase for phase in phases if schedule.fraction < phase[1]), phases[-1])
+    practising = schedule.fraction < args.practice
+    begun, batches.waited = schedule.seconds, 0.0
+    epochs = schedule.epochs_until_validation(len(batches), until)
+    stop = args.practice if practising else 1.0  # practice has no epochs worth ending
+    losses = learner.train(batches.epochs(epochs), epochs * len(batches), args.precision, stop)
+    return {
+        "epochs": epochs,
+        "practice": practising,
+        "pasting": batches.pastes,
+        "train": losses,
+        "step": schedule.step,
+        "waiting": batches.waited / (schedule.seconds - begun),
+    }
+
+
 def train(args: argparse.Namespace) -> int:
     """Returns the exit code."""
     splits, model, saved = start(args)
-    loader = open_loader(args, model, splits.train, args.balance)
-    steps = round(args.epochs * len(loader) / (1 - args.practice))
+    steps = round(args.epochs * math.ceil(len(splits.train) / args.batch) / (1 - args.practice))
     schedule = Schedule(steps, args.minutes, args.rate, args.decay)
     learner = Learner.of(model, schedule, args.average)
     if args.resume:
         learner.resume(saved)
-    history: list[dict[str, Any]] = saved.get("history", [])
+    history: list[dict[str, Any]] = saved["history"]
     run_folder.write_config(args.out, saved["arguments"], model)
     introduce(args, model, splits)
-    # Pasted cells teach the names of rare classes at the cost of outlines (docs/recipe.md): the last phase is without.
-    phases = [(loader, schedule.falls_from), (loader.without_copies(), 1.0)]
-    if schedule.fraction < args.practice:
-        practice = draw_practice(splits.train, seed=args.seed, part=args.target)
-        phases.insert(0, (open_loader(args, model, practice), args.practice))
-    trained_on = fingerprints(splits.train)  # so that evaluate.py can tell
+    phases = open_phases(args, model, splits.train, schedule.fraction)
 
-    def save_last() -> None:
-        state = {"arguments": saved["arguments"], "history": history, "trained_on": trained_on, **learner.state()}
-        save_checkpoint(args.out / "last.pt", learner.best_guess, **state)
+    def save(name: str, **extra: Any) -> None:
+        kept = {"history": history, "trained_on": saved["trained_on"], **extra}
+        save_checkpoint(args.out / name, learner.best_guess, **kept)
 
     try:
-        while not schedule.is_over(len(loader)):
-            batches, until = next((phase for phase in phases if schedule.fraction < phase[1]), phases[-1])
-            practising = schedule.fraction < args.practice
-            begun, batches.waited = schedule.seconds, 0.0
-            epochs = schedule.epochs_until_validation(len(batches), until)
-            line: dict[str, Any] = {"epoch": epochs + (history[-1]["epoch"] if history else 0), "practice": practising}
-            line["pasting"] = batches.pastes
-            stop = args.practice if practising else 1.0  # practice has no epochs worth ending
-            line["train"] = learner.train(batches.epochs(epochs), epochs * len(batches), args.precision, stop)
-            line |= {"step": schedule.step, "waiting": batches.waited / (schedule.seconds - begun)}
+        while not schedule.is_over(len(phases[-1][0])):
+            line = train_some_epochs(args, learner, phases)
+            line["epoch"] = line.pop("epochs") + (history[-1]["epoch"] if history else 0)
             line |= validate_now(learner, splits.val, args.precision)
             is_best = all(score(line) > score(earlier) for earlier in history)
-            history.append({**line, "minutes": schedule.seconds / 60})
+            longer = [*history, {**line, "minutes": schedule.seconds / 60}]
+            if is_best:  # first, so that a last.pt never speaks of a best.pt that is not there
+                save("best.pt", history=longer)
+            history = longer
+            save("last.pt", arguments=saved["arguments"], **learner.state())
             print(run_folder.log_epoch(args.out, history), flush=True)  # at once, into a pipe too
-            save_last()
-            if is_best:
-                save_checkpoint(args.out / "best.pt", learner.best_guess, history=history, trained_on=trained_on)
     except KeyboardInterrupt:
-        save_last()
-        print(f"\nstopped; go on with: python train.py --resume {args.out}")
+        save("last.pt", arguments=saved["arguments"], **learner.state())
+        print(f"\nstopped; go on with: python train.py --resume {shlex.quote(str(args.out))}")
         return 130
+    if not history:
+        raise ValueError(f"--minutes {args.minutes:g} were over before the first step; give the run more")
     finish(args, splits, history)
     return 0
 

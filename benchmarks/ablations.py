@@ -6,7 +6,6 @@ must then do nothing else; equal epochs (--epochs) do not mind, and several runs
 """
 
 import argparse
-import json
 import os
 import shlex
 import statistics
@@ -14,15 +13,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.runs import train
+from benchmarks.runs import last_line, train
 
 MEASURES = ("mask AP", "any class", "AP75", "epochs")
 
 
 def last(run: Path, leave_out: Sequence[str]) -> dict[str, float]:
-    """The validation figures of a run's last epoch: of none that was picked by them. leave_out: classes that the mean over
-    classes is taken without, having too few cells."""
-    line = json.loads((run / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    """The validation figures of a run's last epoch. leave_out: classes that the mean over classes is taken without, having
+    too few cells."""
+    line = last_line(run)
     classes = [ap for name, ap in line["mask"]["per_class"].items() if name not in leave_out]
     any_class = line["mask_any_class"]
     return dict(
@@ -62,10 +61,9 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         for name, arguments in variants:
             for fold, out in enumerate(outs[name]):
-                if not (out / "report.html").exists():
-                    split = ("--folds", args.folds, "--fold", fold, "--seed", fold)
-                    given = ("--data", args.data, *of_length, *split, *shlex.split(arguments))
-                    running.append(pool.submit(train, out, *given, threads=threads))
+                split = ("--folds", args.folds, "--fold", fold, "--seed", fold)
+                given = ("--data", args.data, *of_length, *split, *shlex.split(arguments))
+                running.append(pool.submit(train, out, *given, threads=threads))
     for run in running:
         run.result()  # raises what its training raised
     print(f"{'':28s}" + "".join(f"{measure:>22s}" for measure in MEASURES))

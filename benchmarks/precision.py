@@ -5,12 +5,12 @@ import json
 import statistics
 from pathlib import Path
 
-from benchmarks.runs import train
+from benchmarks.runs import last_line, train
 
 
 def final(run: Path) -> dict[str, float]:
     """Validation AP and training loss of the last epoch, and the minutes it all took."""
-    line = json.loads((run / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    line = last_line(run)
     return {
         "mask AP": line["mask"]["ap"],
         "mask AP, any class": line["mask_any_class"]["ap"],

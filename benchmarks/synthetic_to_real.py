@@ -44,12 +44,12 @@ def main() -> None:
     args = parser.parse_args()
     smears, half = args.out / "smears", args.minutes / 2
     synthetic.make(smears, args.images, layout="wbc", val_fraction=0.05, zoom=tuple(args.zoom))
-    train(args.out / "synthetic", "--data", smears, "--minutes", half)
+    train(args.out / "synthetic", "--data", smears, "--minutes", half, "--practice", 0)
     results = {f"synthetic smears only, {half:g} minutes": score(args.out / "synthetic", args.real)}
     print(json.dumps(results, indent=2), flush=True)
     train(args.out / "both", "--data", args.real, "--minutes", half, "--weights", args.out / "synthetic/last.pt")
     results[f"then real ones, {half:g} minutes more"] = score(args.out / "both", args.real)
-    train(args.out / "real", "--data", args.real, "--minutes", args.minutes)
+    train(args.out / "real", "--data", args.real, "--minutes", args.minutes, "--practice", 0)
     results[f"real ones only, {args.minutes:g} minutes"] = score(args.out / "real", args.real)
     print(f"{torch.get_num_threads()} threads; last checkpoint of each run on the real validation images")
     print(json.dumps(results, indent=2))

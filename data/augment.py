@@ -133,7 +133,7 @@ def blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def copy_cells(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: Sequence[tuple[int, int]]) -> Sample:
-    """Cells of another field, laid onto this one where there is room.
+    """Copy-paste (Ghiasi et al. 2021): cells of another field, laid onto this one where there is room.
 
     donor: an image of the same size, with whole cells only. shifts: (down, right) in pixels, one to be tried for each of
     the donor's cells. A cell stays away if it would leave the image or come near another. What is pasted takes on the

@@ -1,10 +1,12 @@
 """From a data set to the batches of one epoch, made by other processes while the model computes."""
 
+import contextlib
 import copy
 import dataclasses
 import itertools
 import math
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -102,12 +104,27 @@ class Loader:
         pinned = self.device.type == "cuda"
         begun = time.perf_counter()
         loader = DataLoader(self.batches, sampler=order, batch_size=None, num_workers=self.workers, pin_memory=pinned)
-        for samples in loader:  # batch_size is None since the sampler's lists are batches already
+        with uninterrupted():
+            batches = iter(loader)
+        for samples in batches:  # batch_size is None since the sampler's lists are batches already
             images = [image.to(self.device, non_blocking=True) for image, _ in samples]
             targets = [{k: v.to(self.device, non_blocking=True) for k, v in target.items()} for _, target in samples]
             self.waited += time.perf_counter() - begun
             yield images, targets
             begun = time.perf_counter()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits meanwhile. One that comes while another process is forked would be lost."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, which does not fork
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def rarity(labels: Sequence[Tensor], exponent: float) -> Tensor:

@@ -23,6 +23,13 @@ from maskrcnn.weights import load_checkpoint
 
 CELLS = ("neutrophil", "eosinophil", "lymphocyte", "monocyte", "basophil")
 SIZE, WHOLE = (400, 300), 576  # of the field: width, height; height of the fields that the model was trained on
+TITLES = (
+    ("image", ""), ("normalised, resized, padded", "images.py"), ("features of P3", "backbone/resnet.py, fpn.py"),
+    ("anchors of one place", "rpn/anchors.py"), ("objectness on P4", "rpn/head.py"), ("proposals", "rpn/proposals.py"),
+    ("NMS: dashed is struck out", "rpn/nms.py"), ("which map each is cut from", "roi/levels.py"),
+    ("RoI features, 7 x 7", "roi/align.py"), ("class and box", "heads/box.py, detections.py"),
+    ("masks, 28 x 28", "heads/mask.py"), ("pasted over the image", "heads/paste.py"),
+)  # fmt: skip
 
 
 def draw_field(seed: int) -> torch.Tensor:
@@ -34,13 +41,16 @@ def draw_field(seed: int) -> torch.Tensor:
 
 @torch.no_grad()
 def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
-    """Two rows of stages, from left to right. The field is part of one, so it is shown at that one's scale."""
+    """Two rows of stages, from left to right. The field is part of one, so it is shown at that one's scale. Raises ValueError
+    if nothing is found in it."""
     model.transform.min_size = round(model.config.min_size * SIZE[1] / WHOLE)
     stages = dict(model.stages([image]))
     names, batch, proposals = model.config.class_names, stages["images"], stages["proposals"]
     found = stages["results"][0]
     result = named_once({**found, "place": torch.arange(len(found["scores"]))})
     sure = {name: value[result["scores"] >= 0.5] for name, value in result.items()}
+    if not len(sure["scores"]):
+        raise ValueError("this model finds nothing in this field; train it longer, or take another --seed")
     best = proposals.boxes[0][:30]
     figure = Figure(figsize=(19, 6.6))
     axes = [figure.add_axes((0.005 + 0.1665 * (i % 6), 0.53 - 0.5 * (i // 6), 0.152, 0.36)) for i in range(12)]
@@ -60,14 +70,7 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
     v.draw_detections(on_image(9), stages["detections"], names, min_score=0.5)
     _mosaic(axes[10], stages["mask_head"].probabilities()[sure["place"]], columns=3)
     draw_objects(axes[11], image, sure, names)
-    titles = (
-        ("image", ""), ("normalised, resized, padded", "images.py"), ("features of P3", "backbone/resnet.py, fpn.py"),
-        ("anchors of one place", "rpn/anchors.py"), ("objectness on P4", "rpn/head.py"), ("proposals", "rpn/proposals.py"),
-        ("NMS: dashed is struck out", "rpn/nms.py"), ("which map each is cut from", "roi/levels.py"),
-        ("RoI features, 7 x 7", "roi/align.py"), ("class and box", "heads/box.py, detections.py"),
-        ("masks, 28 x 28", "heads/mask.py"), ("pasted over the image", "heads/paste.py"),
-    )  # fmt: skip
-    for i, (ax, (title, file)) in enumerate(zip(axes, titles, strict=True)):
+    for i, (ax, (title, file)) in enumerate(zip(axes, TITLES, strict=True)):
         if legend := ax.get_legend():
             legend.remove()  # too small to be read at this size; the lessons show the same with it
         ax.set_title(f"{title}\n{file}", fontsize=11)
@@ -94,8 +97,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=4, help="of the field (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/walkthrough.jpg"), help="default: %(default)s")
     args = parser.parse_args()
-    model, _ = load_checkpoint(args.weights / "best.pt")
-    walkthrough(model.eval(), draw_field(args.seed)).savefig(args.out, dpi=80, pil_kwargs={"quality": 88})
+    model, _ = load_checkpoint(args.weights)
+    try:
+        figure = walkthrough(model.eval(), draw_field(args.seed))
+    except ValueError as error:
+        parser.error(str(error))
+    figure.savefig(args.out, dpi=80, pil_kwargs={"quality": 88})
     print(args.out)
 
 

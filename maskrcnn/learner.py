@@ -81,6 +81,7 @@ class Learner:
         """What a checkpoint of `best_guess` needs beside its weights, to go on from with `resume`."""
         schedule = self.schedule
         state = {"optimizer": self.optimizer.state_dict(), "step": schedule.step, "seconds": schedule.seconds}
+        state["validation_seconds"] = schedule.validation_seconds
         if self.averaged:
             state |= {"weights": self.model.state_dict(), "averages": int(self.averaged.n_averaged)}
         return state
@@ -89,6 +90,7 @@ class Learner:
         """Go on from a `state`. The model has the weights of the `best_guess` of then."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.step, self.schedule.earlier_seconds = state["step"], state["seconds"]
+        self.schedule.validation_seconds = state.get("validation_seconds", 0.0)
         if self.averaged:
             self.averaged.n_averaged.fill_(state["averages"])
             self.model.load_state_dict(state["weights"])

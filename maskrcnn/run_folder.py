@@ -4,6 +4,7 @@ config.json says how it began, log.jsonl has a line for each validation, curves.
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def choose(out: Path | None, data: str) -> Path:
     """
     if out:
         if (out / LOG).exists():
-            raise ValueError(f"{out} holds a run already; choose another --out, or go on with --resume {out}")
+            resume = f"--resume {shlex.quote(str(out))}"
+            raise ValueError(f"{out} holds a run already; choose another --out, or go on with {resume}")
         return out
     name, number = Path("runs") / Path(data).resolve().name, 1
     folder = name
@@ -33,12 +35,15 @@ def choose(out: Path | None, data: str) -> Path:
 
 
 def writable(folder: Path) -> None:
-    """Make the folder. Raises ValueError, naming it, where nothing can be written, before anything long has begun."""
+    """Raises ValueError, naming it, for a folder that cannot be made or written to. Leaves no trace."""
     probe = folder / ".probe"
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+        for place in missing:
+            place.rmdir()
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written to ({error.strerror}); choose another --out") from error
 
@@ -51,10 +56,9 @@ def write_config(folder: Path, arguments: Mapping[str, Any], model: MaskRCNN) ->
 
 
 def log_epoch(folder: Path, history: Sequence[dict[str, Any]]) -> str:
-    """Append the last line of history to log.jsonl and redraw the curves. Returns the figures that matter, as text."""
+    """Write log.jsonl, a line for each of history, and the curves. Returns the last one's figures that matter, as text."""
     line = history[-1]
-    with open(folder / LOG, "a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+    (folder / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in history), encoding="utf-8")
     curves(history).savefig(folder / "curves.png", dpi=100)
     train_loss, val_loss = sum(line["train"].values()), sum(line["val"].values())
     measured = [f"{title} AP {line[kind]['ap']:.3f} AP50 {line[kind]['ap50']:.3f}" for kind, title in MEASURES.items()]

@@ -12,7 +12,7 @@ from maskrcnn.drawing import COLOURS, draw_objects
 from maskrcnn.evaluation.validate import MEASURES
 from maskrcnn.heads import named_once
 from maskrcnn.model import MaskRCNN
-from maskrcnn.precision import autocast
+from maskrcnn.turns import detect
 
 
 def comparison(
@@ -38,13 +38,11 @@ def examples(
 ) -> Figure:
     """`comparison` for `count` images, spread evenly over a data set with a length, of pairs of image and target."""
     model.eval()
-    device = next(model.parameters()).device
     shown = []
     size = len(dataset)  # type: ignore[arg-type]
     for i in torch.linspace(0, size - 1, min(count, size)).long().tolist():
         image, target = dataset[i]
-        with autocast(device, precision):
-            prediction = model([image.to(device)])[0]
+        prediction = detect(model, image, precision, turns=False)
         shown.append((image, target, {name: value.cpu() for name, value in named_once(prediction).items()}))
     return comparison(shown, model.config.class_names)
 

@@ -1,4 +1,5 @@
-"""Detection in all eight ways that an image can lie, and what they agree on: slower and a little better than one way."""
+"""Test-time augmentation: detection in all eight ways that an image can lie, and what they agree on. Slower, and a little
+better than one way."""
 
 import torch
 from torch import Tensor

@@ -96,6 +96,11 @@ def load(model: MaskRCNN, source: Source) -> LoadReport:
     return report
 
 
+def trained_on(path: str | os.PathLike[str]) -> list[str]:
+    """Fingerprints of the images that a checkpoint of train.py has seen; [] of a checkpoint that does not say."""
+    return list(_read(Path(path)).get("trained_on", ()))
+
+
 def translate(name: str, value: Tensor) -> tuple[str, Tensor]:
     """A published name and its value -> ours. Names that are ours already stay as they are."""
     new_name = name
@@ -115,7 +120,8 @@ def save_checkpoint(path: str | os.PathLike[str], model: MaskRCNN, **extra: Any)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[MaskRCNN, dict[str, Any]]:
-    """The model that `save_checkpoint` wrote, built from the config in it, and everything else in the file.
+    """The model that `save_checkpoint` wrote, built from the config in it, and everything else in the file. Of a run folder
+    it is the best checkpoint.
 
     Raises ValueError, naming the file, if it cannot be read or is not such a checkpoint.
     """
@@ -135,6 +141,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[MaskRCNN, dict[str, A
 
 
 def _read(path: Path) -> dict[str, Any]:
+    path = path / "best.pt" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the path of a checkpoint, such as runs/.../best.pt")
     try:

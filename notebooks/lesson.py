@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import data.augment
+import data.cells
 import data.smear
 from data.augment import Augmentation, flip_vertically
 from data.dataset import SmearDataset, make_sample
@@ -88,9 +89,10 @@ def train(model: MaskRCNN, dataset: SmearDataset, steps: int, rate: float = 4e-4
 
 
 def trained_model() -> MaskRCNN:
-    """The model that the lessons look at, from random weights. It is trained the first time, and when what it is made of has
-    changed."""
-    code = [inspect.getsource(part) for part in (draw_fields, crowded_fields, train, data.augment, data.smear)]
+    """The model that the lessons look at, from random weights. It is trained the first time, and again when its config, its
+    fields or their augmentation have changed; after a change of the network itself, delete runs/lessons."""
+    parts = (draw_fields, crowded_fields, train, data.augment, data.cells, data.smear)
+    code = [inspect.getsource(part) for part in parts]
     recipe = {"code": code, "fields": FIELDS, "steps": STEPS, "config": lesson_config().to_dict()}
     with contextlib.suppress(ValueError):  # no such file, or of another version
         model, saved = load_checkpoint(MODEL)

@@ -26,6 +26,14 @@ def test_the_rate_rises_in_a_line_and_falls_as_a_cosine_to_zero():
     assert at_step(1000).rate == pytest.approx(0, abs=1e-12)
 
 
+def test_with_a_short_decay_the_rate_stays_high_until_then():
+    run = Schedule(total_steps=1000, minutes=None, peak_rate=0.1, decay=0.4)
+    for step, rate in ((WARMUP_STEPS, 0.1), (599, 0.1), (600, 0.1), (800, 0.05), (1000, 0.0)):
+        run.step = step
+        assert run.rate == pytest.approx(rate, abs=1e-6), step
+    assert run.falls_from == pytest.approx(0.6)
+
+
 def test_a_limit_in_minutes_counts_time_and_holds_one_more_validation(clock):
     run = Schedule(total_steps=10, minutes=10, peak_rate=0.1, step=10**6)
     assert run.fraction == 0

@@ -1,6 +1,7 @@
 """train.py and predict.py as a user calls them, on a few small drawn cells."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -121,7 +122,9 @@ def test_practice_comes_first_and_is_part_of_the_run(smears, tmp_path):
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     # Two epochs of two steps are half of the run; practice, with hundreds of fields, ends after the other half.
-    assert [(line["practice"], line["step"]) for line in lines] == [(True, 4), (False, 6), (False, 8)]
+    assert (lines[0]["practice"], lines[0]["step"]) == (True, 4)
+    assert not any(line["practice"] for line in lines[1:])
+    assert lines[-1]["step"] == 8  # in one or two validations, by how long they take
     for arguments in (("--practice", 1), ("--decay", 0)):
         assert run("train.py", "--data", smears, *arguments).returncode == 2
 
@@ -178,6 +181,19 @@ def test_an_image_named_twice_counts_once_and_what_was_written_is_no_input(finis
     assert [line.split(",")[0] for line in lines] == ["file", str(folder / "a.png"), "all"]
 
 
+def test_predictions_may_be_written_above_the_images_but_not_among_them(finished, smears, tmp_path):
+    images = tmp_path / "experiment/images"
+    images.mkdir(parents=True)
+    (images / "a.png").write_bytes((smears / "val/image/Neutrophil/Neutrophil_9.png").read_bytes())
+    result = run("predict.py", images, "--weights", finished[0], "--out", images.parent)
+    assert result.returncode == 0, result.stderr
+    assert (images.parent / "a_overlay.png").exists()
+    result = run("predict.py", images, "--weights", finished[0], "--out", images)
+    assert result.returncode == 2
+    assert "choose another" in result.stderr
+    assert [path.name for path in images.iterdir()] == ["a.png"]
+
+
 def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path):
     result = run(
         "predict.py", smears / "val", "--weights", finished[0], "--out", tmp_path, "--turns", "--min-score", 0.2
@@ -196,6 +212,9 @@ def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path):
         ("train.py", ["--batch", 0], ["--batch", "above 0"]),
         ("train.py", ["--minutes", "inf"], ["--minutes", "above 0"]),
         ("train.py", ["--resume", "nowhere"], ["nowhere/last.pt", "no such file"]),
+        ("train.py", ["--set", "min_size=big"], ["--set min_size=big", "800"]),
+        ("train.py", ["--augment", "turns", "--set", "stain=0"], ["--set stain", "--augment turns"]),
+        ("train.py", ["--fold", 1], ["--fold", "--folds"]),
         ("evaluate.py", ["--data", "x", "--weights", "nowhere"], ["nowhere", "no such file"]),
         ("predict.py", ["x.png", "--weights", "nowhere"], ["nowhere", "no such file"]),
         (
@@ -212,6 +231,38 @@ def test_what_is_missing_is_named_with_the_remedy_before_anything_starts(script,
     assert all(message in result.stderr for message in messages)
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--minutes", 0.0001], "--minutes 0.0001 were over before the first step"),
+        (["--preset", "torchvision"], "give --weights"),
+    ],
+)
+def test_what_cannot_be_trained_says_why(smears, tmp_path, arguments, message):
+    result = train("--data", smears, "--out", tmp_path / "run", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_settings_and_weights_of_another_run_are_used_and_its_images_count_as_seen(finished, smears, tmp_path):
+    """The other run was trained on four of the six images; this one has fold 0 to validate on, and trains on the rest."""
+    folder = tmp_path / "a run"  # with a space, as the folders of LISC have
+    result = train("--data", smears, "--out", folder, "--epochs", 1, "--folds", 2, "--weights", finished[0],
+                   "--set", "roi_batch=32", "--set", "blur=0")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "0 missing" in result.stdout
+    model, _ = load_checkpoint(folder)
+    assert model.config.roi_batch == 32
+    evaluated = run("evaluate.py", "--weights", folder, "--data", smears, "--split", "all", "--out", tmp_path / "all")
+    counted = re.search(r"warning: (\d) of the 6 images were trained on", evaluated.stderr)
+    own, other = (set(torch.load(f / "best.pt", weights_only=True)["trained_on"]) for f in (folder, finished[0]))
+    assert other < own
+    assert int(counted[1]) == len(own) > 3
+    own_split = run("evaluate.py", "--weights", folder, "--data", smears, "--folds", 0, "--out", tmp_path / "own")
+    assert "2 images, 2 cells" in own_split.stdout
 
 
 def test_a_run_is_never_overwritten(finished, smears):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskrcnn.evaluation.cells import Pairs
+from maskrcnn.evaluation.overlaps import mask_areas, mask_intersections
 
 KINDS = ("missed", "nothing there", "wrong class", "split", "merged", "duplicate", "poor outline")
 MOST = 0.5  # of an area
@@ -37,33 +38,33 @@ class Failure(NamedTuple):
 
 
 class _Overlaps(NamedTuple):
-    """Masks as pixels, detections [D, P] and cells [N, P]; and shares of areas [D, N]: of the detection that lies in the
-    cell, of the cell that the detection covers; and IoU."""
+    """Masks, bool, of detections [D, H, W] and cells [N, H, W]; and shares of areas [D, N]: of the detection that lies in
+    the cell, of the cell that the detection covers; and IoU."""
 
-    detections: NDArray[np.float64]
-    cells: NDArray[np.float64]
+    detections: Tensor
+    cells: Tensor
     of_detection: NDArray[np.float64]
     of_cell: NDArray[np.float64]
     iou: NDArray[np.float64]
 
     @classmethod
     def of(cls, masks: Tensor, gt_masks: Tensor) -> "_Overlaps":
-        a = (masks.flatten(1) > 0.5).double().cpu().numpy()
-        b = (gt_masks.flatten(1) > 0).double().cpu().numpy()
-        both = a @ b.T
-        area, gt_area = a.sum(axis=1)[:, None], b.sum(axis=1)[None, :]
+        detections, cells = masks.flatten(0, 1) > 0.5, gt_masks > 0
+        both = mask_intersections(detections, cells)
+        area, gt_area = mask_areas(masks, 0.5)[:, None], mask_areas(gt_masks, 0)[None, :]
         union = area + gt_area - both
         shares = [np.divide(both, x, out=np.zeros_like(both), where=x > 0) for x in (area, gt_area, union)]
-        return cls(a, b, *shares)
+        return cls(detections, cells, *shares)
 
     def covered(self, cell: int, by: list[int]) -> float:
         """The share of the cell that some detections cover together."""
-        return float(self.detections[by].max(axis=0) @ self.cells[cell] / self.cells[cell].sum())
+        own = self.cells[cell]
+        return float((self.detections[by].any(dim=0) & own).sum() / own.sum())
 
     def is_beside(self, detection: int, other: int, cell: int) -> bool:
         """Whether most of what a detection covers of a cell is left free by another one."""
-        part = self.detections[detection] * self.cells[cell]
-        return float(part @ self.detections[other]) < (1 - MOST) * float(part.sum())
+        part = self.detections[detection] & self.cells[cell]
+        return float((part & self.detections[other]).sum()) < (1 - MOST) * float(part.sum())
 
 
 def find_failures(

@@ -15,14 +15,18 @@ def box_iou(boxes: Tensor, gt_boxes: Tensor, crowd: np.ndarray) -> np.ndarray:
 def mask_iou(masks: Tensor, gt_masks: Tensor, crowd: np.ndarray | None = None) -> np.ndarray:
     """[D, 1, H, W] (above 0.5 is the object) and [N, H, W] -> IoU [D, N]; with a crowd, the share of the detection in it."""
     crowd = np.zeros(len(gt_masks), bool) if crowd is None else crowd
-    masks, gt_masks = masks.reshape(-1, *masks.shape[-2:]) > 0.5, gt_masks > 0
+    both = mask_intersections(masks.flatten(0, 1) > 0.5, gt_masks > 0)
+    return _iou(both, mask_areas(masks, 0.5), mask_areas(gt_masks, 0), crowd)
+
+
+def mask_intersections(masks: Tensor, gt_masks: Tensor) -> np.ndarray:
+    """bool [D, H, W] and [N, H, W] -> pixels that both have [D, N]."""
     intersection = np.zeros((len(masks), len(gt_masks)))
     for i, gt in enumerate(gt_masks):  # each object is compared inside its own box only: the rest cannot overlap it
         if gt.any():
             rows, columns = _extent(gt.any(dim=1)), _extent(gt.any(dim=0))
             intersection[:, i] = (masks[:, rows, columns] & gt[rows, columns]).sum(dim=(1, 2)).cpu().numpy()
-    area, gt_area = (m.sum(dim=(1, 2)).cpu().double().numpy() for m in (masks, gt_masks))
-    return _iou(intersection, area, gt_area, crowd)
+    return intersection
 
 
 def box_areas(boxes: Tensor) -> np.ndarray:

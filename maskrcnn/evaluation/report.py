@@ -32,6 +32,8 @@ def write_report(
     text = table(result)
     (folder / "evaluation.txt").write_text(text + "\n", encoding="utf-8")
     (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+    for old in folder.glob("evaluation-*.png"):  # of another model, perhaps, which failed in other ways
+        old.unlink()
     figures = {"curves": curves_figure(result), **galleries(result, samples)}
     pictures = {}
     for name, figure in figures.items():

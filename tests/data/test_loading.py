@@ -1,3 +1,5 @@
+import os
+import signal
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -6,7 +8,7 @@ import pytest
 import torch
 
 from data.augment import Augmentation
-from data.loading import Loader, rarity
+from data.loading import Loader, rarity, uninterrupted
 
 
 class Numbered:
@@ -82,6 +84,18 @@ def test_another_process_reads_while_the_model_computes():
         for _ in loader:
             time.sleep(0.15)
     assert beside.waited < alone.waited
+
+
+def test_ctrl_c_while_other_processes_are_started_comes_afterwards():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
+    reached = False
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached = True
+        pytest.fail("it was lost")
+    signal.signal(signal.SIGINT, before)
+    assert reached
 
 
 def test_rare_classes_are_drawn_more_often():
