@@ -41,8 +41,10 @@ def draw_field(seed: int) -> torch.Tensor:
 
 @torch.no_grad()
 def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
-    """Two rows of stages, from left to right. The field is part of one, so it is shown at that one's scale. Raises ValueError
-    if nothing is found in it."""
+    """Two rows of stages, from left to right. The field is part of one, so it is shown at that one's scale.
+
+    Raises ValueError if nothing is found in it.
+    """
     model.transform.min_size = round(model.config.min_size * SIZE[1] / WHOLE)
     stages = dict(model.stages([image]))
     names, batch, proposals = model.config.class_names, stages["images"], stages["proposals"]
