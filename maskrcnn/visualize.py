@@ -274,9 +274,9 @@ def draw_pasted(ax: Axes, image: Tensor, result: Mapping[str, Tensor], index: in
 def draw_detections(
     ax: Axes, detections: Detections, class_names: Sequence[str], image: int = 0, min_score: float = 0.0
 ) -> Axes:
-    """Boxes, classes and scores of what was found, before there are masks."""
+    """Boxes, classes and scores of what was found, before there are masks; the surest on top, where one has two names."""
     values = (field[image].tolist() for field in detections)
-    for box, label, score in zip(*values, strict=True):
+    for box, label, score in sorted(zip(*values, strict=True), key=lambda found: float(found[2])):
         if score >= min_score:
             draw_box(ax, box, f"{class_names[label - 1]} {score:.2f}", class_colour(label), line="-")
     return ax
