@@ -174,9 +174,8 @@ def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
     torch.manual_seed(args.seed)
     model = open_model(args, splits.train)
     arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
-    seen = fingerprints(splits.train) + (
-        trained_on(args.weights) if args.weights else []
-    )  # so that evaluate.py can tell
+    earlier = trained_on(args.weights) if args.weights else []
+    seen = fingerprints(splits.train) + earlier  # so that evaluate.py can tell
     return splits, model.to(best_device()), {"arguments": arguments, "history": [], "trained_on": seen}
 
 
@@ -205,13 +204,13 @@ def introduce(args: argparse.Namespace, model: MaskRCNN, splits: Splits) -> None
 
 
 def open_phases(
-    args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, done: float
+    args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, schedule: Schedule
 ) -> list[tuple[Loader, float]]:
     """What to learn from, and to which fraction of the run: synthetic smears, the data's own, the same with no cells pasted
-    in: they teach the names of rare classes at the cost of outlines (docs/recipe.md). done: the fraction that is over."""
+    in: they teach the names of rare classes at the cost of outlines (docs/recipe.md). Practice that is over is left out."""
     loader = open_loader(args, model, dataset, args.balance)
-    phases = [(loader, 1 - args.decay), (loader.without_copies(), 1.0)]
-    if done < args.practice:
+    phases = [(loader, schedule.falls_from), (loader.without_copies(), 1.0)]
+    if schedule.fraction < args.practice:
         practice = draw_practice(dataset, seed=args.seed, part=args.target)
         phases.insert(0, (open_loader(args, model, practice), args.practice))
     return phases
@@ -219,9 +218,9 @@ def open_phases(
 
 def train_some_epochs(args: argparse.Namespace, learner: Learner, phases: list[tuple[Loader, float]]) -> dict[str, Any]:
     """Some epochs of the phase that the run is in, as many as validating is worth then. Returns what is logged of them."""
-    schedule = learner.schedule
-    batches, until = next((phase for phase in phases if schedule.fraction < phase[1]), phases[-1])
-    practising = schedule.fraction < args.practice
+    schedule, done = learner.schedule, learner.schedule.fraction  # read once: it may be the clock's
+    batches, until = next((phase for phase in phases if done < phase[1]), phases[-1])
+    practising = done < args.practice
     begun, batches.waited = schedule.seconds, 0.0
     epochs = schedule.epochs_until_validation(len(batches), until)
     stop = args.practice if practising else 1.0  # practice has no epochs worth ending
@@ -247,7 +246,7 @@ def train(args: argparse.Namespace) -> int:
     history: list[dict[str, Any]] = saved["history"]
     run_folder.write_config(args.out, saved["arguments"], model)
     introduce(args, model, splits)
-    phases = open_phases(args, model, splits.train, schedule.fraction)
+    phases = open_phases(args, model, splits.train, schedule)
 
     def save(name: str, **extra: Any) -> None:
         kept = {"history": history, "trained_on": saved["trained_on"], **extra}
