@@ -8,10 +8,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data import check
+from data import check, synthetic
 from data.dataset import PARTS
 from data.lisc import DataError
-from data.splits import fingerprints, open_splits
+from data.splits import open_splits, seen_in_training
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
 from maskrcnn.precision import PRECISIONS, best_device
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
-    add("--data", type=Path, required=True, metavar="PATH", help="folder of the images, as for train.py")
+    add("--data", required=True, metavar="PATH", help="folder of the images, or synthetic, as for train.py")
     add("--split", choices=("val", "train", "all"), default="val", help="which of them (default: %(default)s)")
     add("--folds", type=int, metavar="K", help="divide all images into K parts; 0: as the data's own folders do (default: "
         "as the run did)")  # fmt: skip
@@ -55,12 +55,16 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--turns",
         action="store_true",
-        help="look at each image in all eight ways it can lie, as predict.py --turns does",
+        help="look at each image in all eight ways it can lie (test-time augmentation), as predict.py --turns does",
     )
     add("--out", type=Path, default=Path("evaluation"), help="where to write (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)")
     args = parser.parse_args()
     of_run = arguments_of(args.weights)
+    if args.fold is not None and not (of_run.get("folds") if args.folds is None else args.folds):
+        parser.error("argument --fold: says which part of --folds")
+    if args.folds is None and of_run.get("folds"):
+        print(f"divided as for the run, into {of_run['folds']} parts; --folds 0 keeps to the folders of the data")
     for name, usual in OF_THE_RUN.items():
         if getattr(args, name) is None:
             setattr(args, name, of_run.get(name, usual))
@@ -83,27 +87,24 @@ def main() -> int:
         model, saved = load_checkpoint(args.weights)
         writable(args.out)
         splits = open_splits(
-            args.data, args.folds, args.fold, args.seed, part=args.target, class_names=model.config.class_names,
-            undivided=args.split == "all", to_train=args.split == "train",
+            synthetic.folder_of(args.data), args.folds, args.fold, args.seed, part=args.target,
+            class_names=model.config.class_names, undivided=args.split == "all", to_train=args.split == "train",
         )  # fmt: skip
         for skipped in splits.skipped:
             print(f"left out: {skipped}", file=sys.stderr)
         chosen = splits.train if args.split == "train" else splits.val
-        seen = len(set(fingerprints(chosen)) & set(saved.get("trained_on", ())))
-        notes = check.report(splits)
+        groups = splits.groups[: len(chosen)] if args.split == "train" else splits.val_groups
+        notes, seen = check.report(splits), seen_in_training(chosen, saved.get("trained_on", ()))
         if seen:
-            share_seen = f"{seen} of the {len(chosen)} images were trained on"
-            warning = f"warning: {share_seen}; on them a model is better than on new ones"
-            print(warning, file=sys.stderr)
-            notes = f"{warning}\n{notes}"
-        samples = [chosen[i] for i in range(len(chosen))]
-        bar = tqdm(samples, "evaluating", unit="image")
+            print(seen, file=sys.stderr)
+            notes = f"{seen}\n{notes}"
+        bar = tqdm((chosen[i] for i in range(len(chosen))), "evaluating", len(chosen), unit="image")
         files = [str(field.image) for field in chosen.fields]
-        result = evaluate(model.to(best_device()), bar, args.precision, args.min_score, files, args.turns)
+        result = evaluate(model.to(best_device()), bar, args.precision, args.min_score, files, args.turns, groups)
         print(table(result), flush=True)
         title = f"{args.weights} on {args.data} ({args.split}{', each image in all eight ways' * args.turns})"
-        print(f"the report: {write_report(result, samples, args.out, title, notes)}")
-    except (DataError, ValueError, OSError) as error:
+        print(f"the report: {write_report(result, chosen, args.out, title, notes)}")
+    except (DataError, ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     return 0

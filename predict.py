@@ -14,7 +14,7 @@ from data.image_files import load_image
 from data.lisc import IMAGE_ENDINGS, DataError
 from maskrcnn import MaskRCNN
 from maskrcnn.drawing import overlay
-from maskrcnn.heads import named_once
+from maskrcnn.heads import objects_found
 from maskrcnn.heads.paste import label_map
 from maskrcnn.outputs import Results, splash
 from maskrcnn.precision import PRECISIONS, best_device
@@ -26,7 +26,8 @@ from maskrcnn.weights import load_checkpoint
 EPILOG = """for every image NAME.* three files are written to --out:
   NAME_overlay.png   the image with outline, box, class and score of every cell found
   NAME_splash.png    the image in grey, with the cells in colour
-  NAME_labels.png    16-bit: 0 is background, k the k-th cell found, best first
+  NAME_labels.png    16-bit: 0 is background, k the k-th cell of the image in cells.csv, best first; where two cells
+                     overlap, a pixel goes to the one that is surer of it
 and for all of them together:
   cells.csv          a row a cell: file, number, class, score, box, area, equivalent diameter, perimeter, eccentricity
                      (pixels), whether it touches the border
@@ -48,7 +49,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--weights", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
     add("--out", type=Path, default=Path("predictions"), help="where to write (default: %(default)s)")
     add("--min-score", type=share, default=0.5, help="leave weaker detections out (default: %(default)s)")
-    add("--turns", action="store_true", help="look at each image in all eight ways it can lie: slower, a little better")
+    add("--turns", action="store_true", help="look at each image in all eight ways it can lie (test-time "
+        "augmentation): slower, a little better")  # fmt: skip
     add("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: %(default)s)")
     return parser.parse_args()
 
@@ -90,10 +92,8 @@ def is_image(path: Path, written: Path | None) -> bool:
 
 def find_cells(model: MaskRCNN, pixels: Tensor, args: argparse.Namespace) -> dict[str, Tensor]:
     """What is found in an image [3, H, W] with a score of at least --min-score."""
-    found = named_once(detect(model, pixels, args.precision, args.turns))
-    # A mask that is nowhere above 0.5 is no cell that could be outlined, measured or counted.
-    keep = (found["scores"] >= args.min_score) & (found["masks"] > 0.5).flatten(1).any(dim=1)
-    return {name: value[keep].cpu() for name, value in found.items()}
+    found = objects_found(detect(model, pixels, args.precision, args.turns), args.min_score)
+    return {name: value.cpu() for name, value in found.items()}
 
 
 def draw(pixels: Tensor, found: dict[str, Tensor], class_names: tuple[str, ...], output: Path) -> None:

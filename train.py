@@ -19,7 +19,7 @@ from data.lisc import CLASSES, DataError
 from data.loading import Loader
 from data.practice import draw_practice
 from data.scale import fitting_size
-from data.splits import Splits, fingerprints, open_splits
+from data.splits import Splits, fingerprints, open_splits, seen_in_training
 from maskrcnn import Config, MaskRCNN, run_folder
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
@@ -28,10 +28,10 @@ from maskrcnn.learner import Learner
 from maskrcnn.precision import PRECISIONS, best_device
 from maskrcnn.run_pictures import examples
 from maskrcnn.schedule import Schedule
-from maskrcnn.settings import parse_settings
+from maskrcnn.settings import parse_settings, share
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint, trained_on
 
-SYNTHETIC = Path("data/synthetic-smears")
+DATA = "data/LISC"
 EPILOG = """--data is a folder in one of two layouts, told apart by looking:
   LISC as unzipped      Main Dataset/<class>/N.bmp and Ground Truth Segmentation/<class>/areaforexpert1/N_expert.bmp
   the tutorial's        train|val/image|mask/<Class>/<Class>_N.png, any non-zero grey of a mask is the cell
@@ -67,13 +67,27 @@ def parse_arguments() -> argparse.Namespace:
     add_training(parser.add_argument_group("training"))
     add_model(parser.add_argument_group("model"))
     args = parser.parse_args()
+    given = [
+        name
+        for name in vars(args)
+        if name not in ("resume", "data") and getattr(args, name) != parser.get_default(name)
+    ]
+    if args.resume and given:
+        parser.error(
+            f"argument --{given[0]}: a resumed run goes on with its own; only --data may be given, if the data moved"
+        )
     for name in ("epochs", "minutes", "batch", "rate"):
         if getattr(args, name) is not None and not 0 < getattr(args, name) < math.inf:
             parser.error(f"argument --{name}: must be above 0, got {getattr(args, name)}")
     if args.practice is None:
         args.practice = 0.0 if args.weights or args.data == "synthetic" else 0.35
-    if not 0 <= args.practice < 1 or not 0 < args.decay <= 1:
-        parser.error(f"arguments --practice and --decay are shares of the run, got {args.practice} and {args.decay}")
+    for name, allowed in (("practice", args.practice < 1), ("average", args.average < 1), ("decay", args.decay > 0)):
+        if not allowed:
+            parser.error(
+                f"argument --{name}: must be {'above 0' if name == 'decay' else 'below 1'}, got {getattr(args, name)}"
+            )
+    if args.seed < 0:
+        parser.error(f"argument --seed: must be 0 or more, got {args.seed}")
     if args.fold and args.folds is None:
         parser.error("argument --fold: says which part of --folds")
     try:
@@ -85,7 +99,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def add_data(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--data", default="data/LISC", metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
+    add("--data", default=DATA, metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
     add("--target", choices=PARTS, default="cell", help="outline whole cells, or their nuclei (default: %(default)s)")
     add("--folds", type=int, metavar="K", help="cross-validation: divide all images into K parts")
     add("--fold", type=int, default=0, metavar="k", help="validate on part k, from 0 on (default: %(default)s)")
@@ -95,27 +109,30 @@ def add_data(group: argparse._ArgumentGroup) -> None:
 def add_run(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/ and the name of the data, numbered)")
-    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, with its own arguments")
+    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, with its own arguments (--data "
+        "may say where the data are now)")  # fmt: skip
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware has it")
     add("--seed", type=int, default=0, help="of weights, order and augmentation (default: %(default)s)")
 
 
 def add_training(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--epochs", type=int, default=40, help="passes over the training images (default: %(default)s)")
+    add("--epochs", type=int, default=40, help="times that as many images are drawn as there are to train on; practice "
+        "comes on top (default: %(default)s)")  # fmt: skip
     add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
     add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
     add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
-    add("--decay", type=float, default=0.5, metavar="SHARE", help="the last share of the run, over which the rate falls and "
+    add("--decay", type=share, default=0.5, metavar="SHARE", help="the last share of the run, over which the rate falls and "
         "the data's own images have no cells pasted in (default: %(default)s)")  # fmt: skip
-    add("--average", type=float, default=0.998, metavar="B", help="validate and keep the exponential moving average of the "
+    add("--average", type=share, default=0.998, metavar="B", help="validate and keep the exponential moving average of the "
         "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
-    add("--practice", type=float, metavar="SHARE", help="the first share of the run learns from synthetic smears, crowded "
-        "with cells of all classes, at the data's scale (default: 0.35; 0 with synthetic data or --weights)")  # fmt: skip
-    add("--balance", type=float, default=0.5, help="0: every image once an epoch; 1: every class as often; between them, in "
-        "between (default: %(default)s)")  # fmt: skip
-    add("--augment", choices=("all", "turns"), default="all", help="changes of training images: zoom, stain, light, focus, "
-        "cells of other fields, flips and quarter turns; or the last two alone (default: %(default)s)")  # fmt: skip
+    add("--practice", type=share, metavar="SHARE", help="pre-training: the first share of the run learns from synthetic "
+        "smears, crowded with cells of all classes, at the data's scale (default: 0.35; 0 with synthetic data or "
+        "--weights)")  # fmt: skip
+    add("--balance", type=share, default=0.5, metavar="SHARE", help="0: every image once an epoch; above it they are drawn "
+        "with replacement, those of rare classes more often; 1: every class as often (default: %(default)s)")  # fmt: skip
+    add("--augment", choices=("all", "turns"), default="all", help="changes of training images: zoom, stain, light, "
+        "focus, copy-paste of cells, flips and quarter turns; or the last two alone (default: %(default)s)")  # fmt: skip
 
 
 def add_model(group: argparse._ArgumentGroup) -> None:
@@ -129,7 +146,7 @@ def add_model(group: argparse._ArgumentGroup) -> None:
 
 def open_data(args: argparse.Namespace) -> Splits:
     """Read and check every image before anything long starts. Raises DataError."""
-    root = synthetic.embedded(SYNTHETIC) if args.data == "synthetic" else Path(args.data)
+    root = synthetic.folder_of(args.data)
     splits = open_splits(root, args.folds, args.fold, args.seed, args.strict, args.target)
     for skipped in splits.skipped:
         print(f"left out: {skipped}", file=sys.stderr)
@@ -144,14 +161,16 @@ def settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     of_model, of_augmentation = parse_settings(args.set, Config(), Augmentation())
     if of_augmentation and args.augment == "turns":
         raise ValueError(f"--set {next(iter(of_augmentation))} means nothing with --augment turns")
+    if "class_names" in of_model:
+        raise ValueError("--set class_names: the classes are those of the data, which are these five")
     return of_model, of_augmentation
 
 
 def open_model(args: argparse.Namespace, dataset: SmearDataset) -> MaskRCNN:
     """A new model, from random weights or from those of --weights. Raises ValueError if they cannot be read."""
-    size = fitting_size(dataset)
-    preset = Config.lisc(min_size=size, max_size=2 * size) if args.preset == "lisc" else Config.torchvision()
     changes, _ = settings(args)
+    size = changes.get("min_size", fitting_size(dataset))
+    preset = Config.lisc(min_size=size, max_size=2 * size) if args.preset == "lisc" else Config.torchvision()
     config = Config.from_dict({**preset.to_dict(), "class_names": CLASSES, **changes})
     if config.norm == "frozen_batchnorm" and not args.weights:
         raise ValueError("frozen BatchNorm does not learn: give --weights with its statistics, or take the preset lisc")
@@ -165,18 +184,32 @@ def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
     """The data, the model, new or resumed, and what else a resumed run has saved. Completes args. Raises ValueError."""
     if args.resume:
         model, saved = load_checkpoint(args.resume / "last.pt")
-        vars(args).update(saved["arguments"], out=args.resume)
+        moved = {"data": args.data} if args.data != DATA else {}
+        vars(args).update({**saved["arguments"], **moved}, out=args.resume)
         torch.manual_seed(args.seed)
-        return open_data(args), model.to(best_device()), saved
+        splits = open_data(args)
+        check_same_data(splits, saved)
+        return splits, model.to(best_device()), saved
     args.out = run_folder.choose(args.out, args.data)
     run_folder.writable(args.out)
     splits = open_data(args)
     torch.manual_seed(args.seed)
     model = open_model(args, splits.train)
     arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
-    earlier = trained_on(args.weights) if args.weights else []
-    seen = fingerprints(splits.train) + earlier  # so that evaluate.py can tell
-    return splits, model.to(best_device()), {"arguments": arguments, "history": [], "trained_on": seen}
+    seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
+    if warning := seen_in_training(splits.val, seen):
+        print(warning, file=sys.stderr)
+    kept = {"trained_on": seen, "validated_on": fingerprints(splits.val)}
+    return splits, model.to(best_device()), {"arguments": arguments, "history": [], **kept}
+
+
+def check_same_data(splits: Splits, saved: dict[str, Any]) -> None:
+    """Raises DataError if a run would be resumed with other images, or with the same divided in another way: some that were
+    trained on might be validated on, or the other way round."""
+    same = set(fingerprints(splits.train)) <= set(saved["trained_on"])
+    if not same or set(fingerprints(splits.val)) != set(saved["validated_on"]):
+        raise DataError("the images are not those that the run began with, which cannot be resumed; bring them back, or "
+                        "start another run, with --weights of this one")  # fmt: skip
 
 
 def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, balance: float = 0.0) -> Loader:
@@ -249,7 +282,7 @@ def train(args: argparse.Namespace) -> int:
     phases = open_phases(args, model, splits.train, schedule)
 
     def save(name: str, **extra: Any) -> None:
-        kept = {"history": history, "trained_on": saved["trained_on"], **extra}
+        kept = {"history": history, "trained_on": saved["trained_on"], "validated_on": saved["validated_on"], **extra}
         save_checkpoint(args.out / name, learner.best_guess, **kept)
 
     try:
@@ -274,32 +307,50 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
+def about_result(splits: Splits, history: list[dict[str, Any]], best: dict[str, Any]) -> str:
+    """What whoever reads the figures of the best checkpoint has to know of them."""
+    last, kept = history[-1], best["history"][-1]
+    picked = (
+        f"the checkpoint is that of epoch {kept['epoch']} of {last['epoch']}, the best of {len(history)} validations on "
+        f"these very images, {last['minutes']:.1f} minutes in all; the last, picked by nothing, had a mask AP of "
+        f"{last['mask']['ap']:.3f}"
+    )
+    return "\n".join(filter(None, (seen_in_training(splits.val, best["trained_on"]), picked)))
+
+
 def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any]]) -> None:
     """Evaluate the best checkpoint, draw what it finds, write the report and say the run's result."""
     model, saved = load_checkpoint(args.out / "best.pt")
     model.to(best_device())
     picture = args.out / "predictions.png"
     examples(model, splits.val, args.precision).savefig(picture, dpi=100)
-    samples = [splits.val[i] for i in range(len(splits.val))]
     files = [str(field.image) for field in splits.val.fields]
-    result = evaluate(model, tqdm(samples, "evaluating", leave=False), args.precision, files=files)
-    notes = (args.out / "data.txt").read_text(encoding="utf-8")
-    report = write_report(result, samples, args.out, f"{args.out}: {args.data}", notes)
-    print(table(result))
-    mask, last = result.ap["mask"], history[-1]
-    print(f"best epoch: {saved['history'][-1]['epoch']} of {last['epoch']}, {last['minutes']:.1f} minutes in all; the last, "
-          f"picked by nothing, had a mask AP of {last['mask']['ap']:.3f}")  # fmt: skip
-    print(f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(samples)} validation images; the report: {report}")
+    bar = tqdm((splits.val[i] for i in range(len(splits.val))), "evaluating", len(splits.val), leave=False)
+    result = evaluate(model, bar, args.precision, files=files, groups=splits.val_groups)
+    about = about_result(splits, history, saved)
+    notes = f"{about}\n\n{(args.out / 'data.txt').read_text(encoding='utf-8')}"
+    report = write_report(result, splits.val, args.out, f"{args.out}: {args.data}", notes)
+    print(f"{table(result)}\n{about}")
+    mask = result.ap["mask"]
+    print(
+        f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(splits.val)} validation images; the report: {report}"
+    )
     print(f"predictions beside ground truth: {picture}")
 
 
 def main() -> int:
     """Every problem with the data or the arguments is said in one message before training starts."""
+    args = parse_arguments()
     try:
-        return train(parse_arguments())
+        return train(args)
     except (DataError, ValueError, FloatingPointError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 2
+    except (RuntimeError, MemoryError) as error:  # memory or disk are full, or a process that loads images was killed
+        print(f"train.py: {error}", file=sys.stderr)
+        if args.out and (args.out / "last.pt").exists():
+            print(f"what was learnt until then is kept; go on with: python train.py --resume {shlex.quote(str(args.out))}",
+                  file=sys.stderr)  # fmt: skip
+    return 2
 
 
 if __name__ == "__main__":

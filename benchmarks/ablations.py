@@ -30,13 +30,13 @@ def last(run: Path, leave_out: Sequence[str]) -> dict[str, float]:
 
 
 def row(name: str, runs: list[dict[str, float]]) -> str:
-    """Mean and range over the folds, as a line."""
+    """Mean over the folds and, in their order, each of them, as a line."""
     cells = []
     for measure in MEASURES:
         values = [run[measure] for run in runs]
         digits = 0 if measure == "epochs" else 3
-        cells.append(f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})")
-    return f"{name:28s}" + "".join(f"{cell:>22s}" for cell in cells)
+        cells.append(f"{statistics.mean(values):.{digits}f} ({', '.join(f'{value:.{digits}f}' for value in values)})")
+    return f"{name:28s}" + "".join(f"{cell:>30s}" for cell in cells)
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
                 running.append(pool.submit(train, out, *given, threads=threads))
     for run in running:
         run.result()  # raises what its training raised
-    print(f"{'':28s}" + "".join(f"{measure:>22s}" for measure in MEASURES))
+    print(f"{'':28s}" + "".join(f"{measure:>30s}" for measure in MEASURES))
     for name, _ in variants:
         print(row(name, [last(out, args.leave_out) for out in outs[name]]))
 

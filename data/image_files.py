@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data.lisc import MASK_MARGIN, DataError, Skipped
 
@@ -43,7 +43,7 @@ def mask_in_place(picture: Image.Image, path: Path, size: tuple[int, ...]) -> ND
 
 
 def open_picture(path: Path | str) -> Image.Image:
-    """An 8-bit picture, decoded. Raises DataError."""
+    """An 8-bit picture, decoded, as its camera says that it stands (EXIF). Raises DataError."""
     path = Path(path)
     if not path.is_file():
         raise FieldError(Skipped(path, "no such file"))
@@ -53,11 +53,15 @@ def open_picture(path: Path | str) -> Image.Image:
         with Image.open(path) as picture:
             # Pillow cuts 16-bit colour to 8 bits in silence; only the decoder's name tells.
             raw = str(picture.tile[0][3]) if picture.tile else ""
+            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
             picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
     except Image.DecompressionBombError as error:
         raise FieldError(Skipped(path, f"too large to be a field of view ({error}); cut it into fields")) from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise FieldError(Skipped(path, f"unreadable or cut off ({error}); copy it again or take it out")) from error
     if picture.mode in ("I", "F") or re.search(r"\b(I|L|LA|RGB\w?);16", f"{raw} {picture.mode}"):
         raise FieldError(Skipped(path, "more than 8 bits a channel; save it with 8 (0 to 255)"))
+    if pages > 1:
+        raise FieldError(Skipped(path, f"holds {pages} pictures; save each of them as a file of its own"))
     return picture

@@ -61,7 +61,7 @@ def contradiction(label: str | None, mask: NDArray[np.uint8], cells: NDArray[np.
 
 
 def _class_by_exact_code(greys: NDArray[np.uint8]) -> str | None:
-    """The class that has all of a cell's greys among its codes; None if there is no such, or more than one."""
+    """The class whose codes, cytoplasm and nucleus, are just the greys of a cell; None if there is no such. One grey out of
+    two says nothing: plain masks are 255 all over."""
     there = set(np.unique(greys).tolist())
-    named = [name for name, codes in GREY_CODES.items() if there <= set(codes)]
-    return named[0] if len(named) == 1 else None
+    return next((name for name, codes in GREY_CODES.items() if there == set(codes)), None)

@@ -17,16 +17,17 @@ from data.lisc import CLASSES, Field
 from data.scale import typical_side
 from data.smear import draw_smear
 
-TYPICAL_SIDE = 85  # pixels: the median of the longer side of a drawn white cell's box
+TYPICAL_SIDES = {"cell": 85, "nucleus": 66}  # pixels: the median of the longer side of the box in drawn fields
 CELLS = 1200  # white cells in all fields together
 ROOM = 165  # pixels: one white cell is drawn for each square of this side
 SIDES = (256, 1024)  # pixels: the shortest and the longest side that a field may have
 
 
-def field_size(like: SmearDataset) -> tuple[int, int]:
-    """(width, height) of a drawn field in which cells are as large, against the field, as in the images of `like`."""
+def field_size(like: SmearDataset, part: str = "cell") -> tuple[int, int]:
+    """(width, height) of a drawn field in which cells are as large, against the field, as in those of `like`. part: what
+    `like` outlines, see SmearDataset."""
     height, width = np.median([sample.ids.shape for sample in like.samples], axis=0)
-    scale = TYPICAL_SIDE / (typical_side(like) * min(height, width))
+    scale = TYPICAL_SIDES[part] / (typical_side(like) * min(height, width))
     scale = min(max(scale, SIDES[0] / min(height, width)), SIDES[1] / max(height, width))
     return round(width * scale), round(height * scale)
 
@@ -34,7 +35,7 @@ def field_size(like: SmearDataset) -> tuple[int, int]:
 def draw_practice(like: SmearDataset, cells: int = CELLS, seed: int = 0, part: str = "cell") -> SmearDataset:
     """Fields of about so many cells, by seed, with the classes and for the scale of `like`. part: see SmearDataset."""
     names = [name for name in like.class_names if name in CLASSES]
-    size = field_size(like)
+    size = field_size(like, part)
     crowd = max(1, round(math.prod(size) / ROOM**2))
     fields, samples = [], []
     for k in tqdm(range(math.ceil(cells / crowd)), "drawing synthetic smears", unit="image", leave=False):

@@ -1,7 +1,7 @@
 """From a folder to training and validation sets, so that nothing of the one is known from the other.
 
 A data set's own split (train and val) is taken as it is. LISC has none: one is drawn, class by class, so that a rare class
-is on both sides, and pictures of the same field (see groups.py) stay together.
+is on both sides if it has a field for each, and pictures of the same field (see groups.py) stay together.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,10 +29,15 @@ class Splits(NamedTuple):
     skipped: list[Skipped]
 
     @property
+    def val_groups(self) -> list[int]:
+        """`groups` of the validation fields alone."""
+        return self.groups[len(self.train) :]
+
+    @property
     def straddling(self) -> list[Field]:
         """Validation fields that the training set shows, too: possible only where the data brings its own split."""
         seen = set(self.groups[: len(self.train)])
-        pairs = zip(self.val.fields, self.groups[len(self.train) :], strict=True)
+        pairs = zip(self.val.fields, self.val_groups, strict=True)
         return [field for field, group in pairs if group in seen]
 
 
@@ -81,6 +86,14 @@ def open_splits(
 def fingerprints(dataset: SmearDataset) -> list[str]:
     """A short name for the pixels of each image, the same wherever the file lies."""
     return [hashlib.sha256(sample.image.numpy().tobytes()).hexdigest()[:16] for sample in dataset.samples]
+
+
+def seen_in_training(dataset: SmearDataset, trained_on: Iterable[str]) -> str:
+    """A warning, if images of a data set are among those, by fingerprint, that a model was trained on; else nothing."""
+    known = set(trained_on)
+    count = sum(name in known for name in fingerprints(dataset))
+    about = f"warning: {count} of the {len(dataset)} images were trained on; on them a model is better than on new ones"
+    return about if count else ""
 
 
 def check_skipped(root: Path, skipped: Sequence[Skipped], count: int, strict: bool) -> None:

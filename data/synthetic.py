@@ -22,6 +22,7 @@ from data.lisc import CLASSES, MASK_MARGIN, MIXED, DataError
 from data.smear import SIZE, draw_smear
 
 IMAGES = 240  # as many as LISC has
+EMBEDDED = Path("data/synthetic-smears")  # where the set of --data synthetic is drawn
 
 
 class Planned(NamedTuple):
@@ -109,6 +110,11 @@ def embedded(root: Path) -> Path:
         make(partial, IMAGES)
         partial.rename(root)
     return root
+
+
+def folder_of(data: str) -> Path:
+    """What --data means: a folder, or for the word "synthetic" a set that is drawn the first time it is asked for."""
+    return embedded(EMBEDDED) if data == "synthetic" else Path(data)
 
 
 def paths(planned: Planned, layout: str) -> tuple[Path, Path | None]:

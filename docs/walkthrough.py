@@ -73,7 +73,7 @@ def walkthrough(model: MaskRCNN, image: torch.Tensor) -> Figure:
     _mosaic(axes[10], stages["mask_head"].probabilities()[sure["place"]], columns=3)
     draw_objects(axes[11], image, sure, names)
     for i, (ax, (title, file)) in enumerate(zip(axes, TITLES, strict=True)):
-        if legend := ax.get_legend():
+        if (legend := ax.get_legend()) and ax is not axes[7]:
             legend.remove()  # too small to be read at this size; the lessons show the same with it
         ax.set_title(f"{title}\n{file}", fontsize=11)
         if i % 6:

@@ -112,6 +112,12 @@ class Config:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        lengths = {"image_mean": 3, "image_std": 3, "rpn_pre_nms": 2, "rpn_post_nms": 2, "box_weights": 4}
+        for name, length in lengths.items():
+            if len(getattr(self, name)) != length:
+                raise ValueError(f"{name} must have {length} values, got {getattr(self, name)!r}")
+        if self.mask_resize not in ("bilinear", "nearest"):
+            raise ValueError(f"mask_resize must be bilinear or nearest, got {self.mask_resize!r}")
         if self.norm == "groupnorm" and self.fpn_norm and self.fpn_channels % self.norm_groups:
             raise ValueError(
                 f"fpn_channels must be a multiple of norm_groups ({self.norm_groups}), got {self.fpn_channels}"

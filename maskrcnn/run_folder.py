@@ -22,7 +22,9 @@ def choose(out: Path | None, data: str) -> Path:
     Raises ValueError for a folder that holds a run.
     """
     if out:
-        if (out / LOG).exists():
+        if any(
+            (out / name).exists() for name in (LOG, "last.pt", "best.pt")
+        ):  # last.pt alone: stopped in its first epoch
             resume = f"--resume {shlex.quote(str(out))}"
             raise ValueError(f"{out} holds a run already; choose another --out, or go on with {resume}")
         return out

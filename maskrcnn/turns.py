@@ -47,26 +47,27 @@ def detect(model: MaskRCNN, image: Tensor, precision: str, turns: bool) -> dict[
 
 
 @torch.inference_mode()
-def detect_all_ways(model: MaskRCNN, image: Tensor, min_score: float = 0.1) -> dict[str, Tensor]:
+def detect_all_ways(model: MaskRCNN, image: Tensor, min_score: float = 0.05) -> dict[str, Tensor]:
     """One image [3, H, W] -> what `MaskRCNN` returns for it, agreed on by eight ways to lay it.
 
-    Detections of different ways whose boxes overlap are one object: its mask is the mean of theirs, its box the mean
-    weighted by score, its class the one with the highest sum of scores, and its score the mean of that class's over all
-    ways, a way that does not see it, or takes it for another, counting as 0. min_score: of a single way's detections.
+    Detections of different ways whose boxes overlap are one object. Its mask is the mean of those of the surest detection
+    of each way, its box their mean weighted by score. As the model does, it reports the object under every name for which
+    there is a score: the mean over all ways, a way that does not know it by this name counting as 0. min_score: of what is
+    reported.
     """
     found: dict[str, list[Tensor]] = {"boxes": [], "labels": [], "scores": [], "masks": [], "way": []}
     for way in range(WAYS):
         prediction = model([lay(image, way)])[0]
-        keep = prediction["scores"] >= min_score
-        found["boxes"].append(lay_back_boxes(prediction["boxes"][keep], way, *image.shape[-2:]))
-        found["masks"].append(lay_back(prediction["masks"][keep], way))
-        found["labels"].append(prediction["labels"][keep])
-        found["scores"].append(prediction["scores"][keep])
-        found["way"].append(torch.full_like(prediction["labels"][keep], way))
-    return _agree({name: torch.cat(values) for name, values in found.items()}, len(model.config.class_names))
+        found["boxes"].append(lay_back_boxes(prediction["boxes"], way, *image.shape[-2:]))
+        found["masks"].append(lay_back(prediction["masks"], way))
+        found["labels"].append(prediction["labels"])
+        found["scores"].append(prediction["scores"])
+        found["way"].append(torch.full_like(prediction["labels"], way))
+    everything = {name: torch.cat(values) for name, values in found.items()}
+    return _agree(everything, len(model.config.class_names), min_score)
 
 
-def _agree(found: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
+def _agree(found: dict[str, Tensor], classes: int, min_score: float) -> dict[str, Tensor]:
     boxes, scores = found["boxes"], found["scores"]
     overlaps = iou(boxes, boxes)
     left = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
@@ -78,17 +79,17 @@ def _agree(found: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
         left[group] = False
         group = group[scores[group].argsort(descending=True)]
         ways = found["way"][group]
-        first = [i for i, way in enumerate(ways.tolist()) if way not in ways[:i].tolist()]  # the best of each way
+        votes = torch.zeros(WAYS, classes + 1, device=scores.device)
+        place = ways * (classes + 1) + found["labels"][group]
+        votes.view(-1).scatter_reduce_(0, place, scores[group], "amax")  # a way may find it twice by one name
+        first = [i for i, way in enumerate(ways.tolist()) if way not in ways[:i].tolist()]  # the surest of each way
         group = group[first]
         weight = scores[group]
-        votes = torch.zeros(classes + 1, device=scores.device).index_add_(0, found["labels"][group], weight)
-        objects.append({
-            "boxes": (boxes[group] * weight[:, None]).sum(dim=0) / weight.sum(),
-            "labels": votes.argmax(),
-            "scores": votes.max() / WAYS,
-            "masks": found["masks"][group].mean(dim=0),
-        })  # fmt: skip
+        box = (boxes[group] * weight[:, None]).sum(dim=0) / weight.sum()
+        mask = found["masks"][group].mean(dim=0)
+        mean = votes.mean(dim=0)
+        for label in torch.where(mean >= min_score)[0]:
+            objects.append({"boxes": box, "labels": label, "scores": mean[label], "masks": mask})
     objects.sort(key=lambda one: -float(one["scores"]))
-    return {
-        name: torch.stack([one[name] for one in objects]) if objects else found[name] for name in found if name != "way"
-    }
+    names = [name for name in found if name != "way"]
+    return {name: torch.stack([one[name] for one in objects]) if objects else found[name][:0] for name in names}

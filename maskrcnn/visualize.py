@@ -84,7 +84,7 @@ def draw_anchors(ax: Axes, anchors: Anchors, point: tuple[float, float], levels:
             _draw_boxes(ax, box[None], edgecolor=COLOURS[level % 10], linestyle=line)
         x, y = _centres(here[:1])[0].tolist()
         ax.plot(x, y, ".", color=COLOURS[level % 10], label=f"{level_name(level)}: {len(here)} a place")
-    ax.legend(fontsize=7, loc="upper right")
+    _legend_below(ax)
     return ax
 
 
@@ -125,7 +125,7 @@ def draw_rpn_targets(ax: Axes, targets: RPNTargets, anchors: Anchors, image: int
     x, y = _centres(negative).unbind(dim=1)
     ax.plot(x.numpy(), y.numpy(), ".", color=GREY, markersize=3, label=f"{len(negative)} background")
     _draw_boxes(ax, positive, edgecolor="tab:blue", label=f"{len(positive)} object")
-    ax.legend(fontsize=7, loc="upper right")
+    _legend_below(ax)
     return ax
 
 
@@ -137,7 +137,7 @@ def draw_proposals(ax: Axes, proposals: Proposals, image: int = 0, count: int | 
     _draw_boxes(ax, boxes.flip(0), edgecolor=colours[::-1])
     for i in sorted({0, len(scores) - 1} & set(range(len(scores)))):
         ax.plot([], [], color=colours[i], label=f"objectness {float(scores[i]):.2f}")
-    ax.legend(fontsize=7, loc="upper right")
+    _legend_below(ax)
     ax.set_title(f"{len(boxes)} proposals")
     return ax
 
@@ -152,14 +152,15 @@ def suppressors(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 
 def draw_suppression(ax: Axes, boxes: Tensor, scores: Tensor, iou_threshold: float) -> Axes:
-    """NMS: each box that is kept in a colour of its own, and in the same colour, dashed, those that it strikes out."""
+    """NMS: each box that is kept in a colour of its own, with its score and how many it strikes out; those in the same
+    colour, dashed."""
     by = suppressors(boxes, scores, iou_threshold)
     kept = [i for i, winner in enumerate(by.tolist()) if winner == i]
     for number, winner in enumerate(sorted(kept, key=lambda i: -float(scores[i]))):
         colour = COLOURS[number % 10]
         losers = boxes[(by == winner) & (torch.arange(len(by), device=by.device) != winner)]
         _draw_boxes(ax, losers, edgecolor=colour, linestyle="--", linewidth=0.8)
-        text = f", strikes out {len(losers)}" if len(losers) else ""
+        text = f", {len(losers)} out" if len(losers) else ""
         draw_box(ax, boxes[winner].tolist(), f"{float(scores[winner]):.2f}{text}", colour, line="-")
     ax.set_title(f"NMS at {iou_threshold:g}: {len(kept)} of {len(boxes)} kept")
     return ax
@@ -172,7 +173,7 @@ def draw_rois(ax: Axes, rois: RoIs, class_names: Sequence[str], image: int = 0) 
     for label in labels[labels > 0].unique().tolist():
         name = f"{int((labels == label).sum())} {class_names[label - 1]}"
         _draw_boxes(ax, boxes[labels == label], edgecolor=class_colour(label), label=name)
-    ax.legend(fontsize=7, loc="upper right")
+    _legend_below(ax)
     return ax
 
 
@@ -182,7 +183,7 @@ def draw_roi_levels(ax: Axes, boxes: Tensor, levels: Tensor) -> Axes:
         of_level = boxes[levels == level]
         label = f"{len(of_level)} from {level_name(level)}"
         _draw_boxes(ax, of_level, edgecolor=COLOURS[level % 10], label=label)
-    ax.legend(fontsize=7, loc="upper right")
+    _legend_below(ax)
     return ax
 
 
@@ -305,6 +306,11 @@ def _draw_boxes(ax: Axes, boxes: Tensor, label: str | None = None, **style: Any)
     ax.add_collection(PatchCollection(rectangles, facecolor="none", **{"linewidth": 1.2, **style}))
     if label:
         ax.plot([], [], color=style["edgecolor"], label=label)
+
+
+def _legend_below(ax: Axes) -> None:
+    """Beside the picture: upon it, it would hide what is to be seen."""
+    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, borderaxespad=0.3, frameon=False)
 
 
 def _draw_small(ax: Axes, mask: Tensor, title: str, **style: Any) -> Axes:

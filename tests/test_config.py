@@ -116,3 +116,9 @@ def test_classes_are_counted_without_background_and_masks_are_twice_their_roi():
 def test_what_no_model_can_be_built_from_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Config.lisc(**change) if "class_names" not in change else Config(**change)
+
+
+@pytest.mark.parametrize("change", [{"rpn_pre_nms": (500,)}, {"box_weights": (10, 10, 5)}, {"mask_resize": "cubic"}])
+def test_what_would_fail_only_at_the_first_validation_is_refused_at_once(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        Config.lisc(**change)

@@ -44,5 +44,5 @@ def test_small_ones():
 
 
 def test_the_border_of_the_image_is_outline_too():
-    disc = ellipse(20, 20)
-    assert measure(disc[:, 60:101][60:101]).perimeter == measure(disc).perimeter
+    half = ellipse(40, 40)[:, 80:]  # its straight side lies on the border
+    assert measure(half).perimeter == pytest.approx(math.pi * 40 + 80, rel=0.06)

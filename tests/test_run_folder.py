@@ -26,9 +26,12 @@ def test_a_folder_with_a_run_is_not_taken_and_the_remedy_can_be_pasted(tmp_path)
     folder = tmp_path / "a run"
     assert run_folder.choose(folder, "x") == folder
     folder.mkdir()
-    (folder / "log.jsonl").touch()
-    with pytest.raises(ValueError, match=f"--resume '{folder}'"):
-        run_folder.choose(folder, "x")
+    assert run_folder.choose(folder, "x") == folder
+    for name in ("log.jsonl", "last.pt"):  # the latter alone: stopped before its first validation
+        (folder / name).touch()
+        with pytest.raises(ValueError, match=f"--resume '{folder}'"):
+            run_folder.choose(folder, "x")
+        (folder / name).unlink()
 
 
 def test_looking_whether_a_folder_can_be_written_leaves_no_trace(tmp_path):

@@ -27,24 +27,27 @@ def test_the_eight_ways_differ():
 
 
 def test_what_the_ways_agree_on():
-    """Two objects: one seen by all eight ways, thrice under another class; one by a single way, twice."""
+    """Two objects: one seen by all eight ways, thrice under another class, once under both; one by a single way, twice."""
     boxes, labels, scores, ways = [], [], [], []
     for way in range(WAYS):
         boxes.append([10.0 + way / 10, 10, 30, 30])
         labels.append(2 if way < 3 else 1)
         scores.append(0.8)
         ways.append(way)
-    boxes += [[50.0, 10, 60, 20], [50.0, 10, 60, 21]]
+    boxes += [[50.0, 10, 60, 20], [50.0, 10, 60, 21], [10, 10, 30, 30]]
     found = {
-        "boxes": torch.tensor(boxes), "labels": torch.tensor([*labels, 3, 3]), "scores": torch.tensor([*scores, 0.9, 0.4]),
-        "masks": torch.linspace(0, 1, 10)[:, None, None, None].expand(10, 1, 4, 4), "way": torch.tensor([*ways, 5, 5]),
+        "boxes": torch.tensor(boxes), "labels": torch.tensor([*labels, 3, 3, 1]),
+        "scores": torch.tensor([*scores, 0.9, 0.4, 0.2]), "way": torch.tensor([*ways, 5, 5, 0]),
+        "masks": torch.linspace(0, 1, 11)[:, None, None, None].expand(11, 1, 4, 4),
     }  # fmt: skip
-    result = _agree(found, 3)
-    assert result["labels"].tolist() == [1, 3]
-    assert result["scores"].tolist() == pytest.approx([0.8 * 5 / 8, 0.9 / 8])  # three of eight ways took it for another
-    assert result["boxes"][0].tolist() == pytest.approx([10.35, 10, 30, 30])
-    assert result["masks"][0].unique().item() == pytest.approx(torch.linspace(0, 1, 10)[:8].mean().item())
-    assert result["boxes"][1].tolist() == [50, 10, 60, 20]  # the better of the two of that way
+    result = _agree(found, 3, min_score=0.1)
+    assert result["labels"].tolist() == [1, 2, 3]
+    assert result["scores"].tolist() == pytest.approx([(0.8 * 5 + 0.2) / 8, 0.8 * 3 / 8, 0.9 / 8])
+    for k in range(2):  # one object under two names
+        assert result["boxes"][k].tolist() == pytest.approx([10.35, 10, 30, 30])
+        assert result["masks"][k].unique().item() == pytest.approx(torch.linspace(0, 1, 11)[:8].mean().item())
+    assert result["boxes"][2].tolist() == [50, 10, 60, 20]  # the surer of the two of that way
+    assert _agree(found, 3, min_score=0.2)["labels"].tolist() == [1, 2]
 
 
 def test_a_model_that_is_blind_to_turns_gives_the_same_as_one_way():

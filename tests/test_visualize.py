@@ -175,7 +175,7 @@ def test_each_box_is_struck_out_by_the_best_that_is_kept(threshold):
 def test_suppression_shows_who_is_kept_and_how_many_each_strikes_out(ax):
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10], [0, 1, 10, 11]])
     v.draw_suppression(ax, boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.5)
-    assert [text.get_text() for text in ax.texts] == ["0.90, strikes out 2", "0.70"]
+    assert [text.get_text() for text in ax.texts] == ["0.90, 2 out", "0.70"]
     assert ax.get_title() == "NMS at 0.5: 2 of 4 kept"
     assert boxes_of(ax) == [[1, 0, 11, 10], [0, 1, 10, 11]]
 

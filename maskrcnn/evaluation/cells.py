@@ -7,7 +7,7 @@ nothing there, everything else is counted, image by image, so that the images ca
 one error is two points, and an interval says so.
 
 Glossary: D detections and N cells of one image; K classes, labels 1..K; in counts, index 0 is "none": a cell missed, or
-nothing there. Panoptic quality is that of Kirillov et al. 2019, eq. 2.
+nothing there. Panoptic quality is that of Kirillov et al. 2019, eq. 2, of each class; theirs is the mean over classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -137,8 +137,9 @@ def measures(counts: Counts) -> dict[str, NDArray[np.float64]]:
 class CellMeasures:
     """Takes one image after the other, then says how good the detector is, for which class, and how sure that is."""
 
-    def __init__(self, class_names: Sequence[str], min_score: float = 0.5) -> None:
-        self.class_names, self.min_score = tuple(class_names), min_score
+    def __init__(self, class_names: Sequence[str], min_score: float = 0.5, groups: Sequence[int] | None = None) -> None:
+        """groups: see `bootstrap`."""
+        self.class_names, self.min_score, self.groups = tuple(class_names), min_score, groups
         self.images: list[Counts] = []
 
     def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Pairs:
@@ -152,11 +153,20 @@ class CellMeasures:
         return Counts(*(np.sum(part, axis=0) for part in zip(*self.images, strict=True)))
 
     def compute(self, rounds: int = 1000, seed: int = 0) -> dict[str, dict[str, Estimate]]:
-        """measure -> "all" or class -> its value and 95 % interval. Classes of no cell and no detection are left out."""
-        value, low, high = self.bootstrap(lambda counts: np.stack(list(measures(counts).values())), rounds, seed)
+        """measure -> "any class", "mean of classes" or class -> its value and 95 % interval. Classes of no cell and no
+        detection are left out."""
+
+        def columns_of(counts: Counts) -> NDArray[np.float64]:
+            values = np.stack(list(measures(counts).values()))  # [measures, K + 1]
+            known = ~np.isnan(values[:, 1:])
+            mean = ratio(np.where(known, values[:, 1:], 0).sum(axis=1), known.sum(axis=1))
+            return np.concatenate([values, mean[:, None]], axis=1)
+
+        value, low, high = self.bootstrap(columns_of, rounds, seed)
         confusion = self.total().confusion
         there = (confusion.sum(axis=0) + confusion.sum(axis=1))[1:] > 0
-        columns = [(0, "all"), *((k, name) for k, name in enumerate(self.class_names, start=1) if there[k - 1])]
+        columns = [(0, "any class"), (len(self.class_names) + 1, "mean of classes")]
+        columns += [(k, name) for k, name in enumerate(self.class_names, start=1) if there[k - 1]]
         return {
             name: {title: Estimate(value[row, k], low[row, k], high[row, k]) for k, title in columns}
             for row, name in enumerate(measures(self.total()))
@@ -171,24 +181,31 @@ class CellMeasures:
         def of(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             return measure(Counts(*(np.tensordot(weights, part, axes=1) for part in parts)))
 
-        return bootstrap(of, len(self.images), rounds, seed)
+        return bootstrap(of, len(self.images), rounds, seed, self.groups)
 
 
 def bootstrap(
-    measure: Callable[[NDArray[np.float64]], NDArray[np.float64]], images: int, rounds: int = 1000, seed: int = 0
+    measure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    images: int,
+    rounds: int = 1000,
+    seed: int = 0,
+    groups: Sequence[int] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Value, and lower and upper end of the 95 % percentile interval (Efron 1979) over images drawn with replacement.
 
     measure: from how often each image counts [images] to any array; nan where a draw has nothing to measure, which is left
-    out of the interval. Of a single image every draw is the same: that is no interval, so both ends are nan.
+    out of the interval. groups: a number for each image; those of one number show the same field, and are drawn together:
+    a picture shown twice is no second witness. Of a single image every draw is the same: that is no interval, so both ends
+    are nan.
     """
     rng = np.random.default_rng(seed)
     value = measure(np.ones(images))
-    if images == 1:
+    of_image = np.arange(images) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    units = int(of_image.max()) + 1
+    if units == 1:
         return value, *np.full((2, *value.shape), np.nan)
-    draws = np.stack(
-        [measure(row) for row in rng.multinomial(images, np.full(images, 1 / images), rounds).astype(float)]
-    )
+    drawn = rng.multinomial(units, np.full(units, 1 / units), rounds)[:, of_image]
+    draws = np.stack([measure(row) for row in drawn.astype(float)])
     known = ~np.isnan(draws).all(axis=0)
     low, high = np.full((2, *value.shape), np.nan)
     if known.any():

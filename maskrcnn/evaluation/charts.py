@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +15,16 @@ from maskrcnn.evaluation.evaluate import Evaluation
 from maskrcnn.evaluation.failures import KINDS, Failure
 
 Sample = tuple[Tensor, dict[str, Tensor]]
+
+
+class Samples(Protocol):
+    """Images and targets by number: a list, or a data set that makes them when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
 MARGIN = 0.35  # of a cell's side, shown around it
 TRUE, FOUND = "#00a030", "#e0218a"  # outlines: ground truth, detection
 
@@ -58,7 +68,7 @@ def confusion(ax: Axes, result: Evaluation) -> Axes:
     ax.texts[-1].set_text("")  # no cell and no detection: there is nothing to count
     ax.set_xticks(range(len(order)), [*result.class_names, "missed"], rotation=40, ha="right")
     ax.set_yticks(range(len(order)), [*result.class_names, "nothing there"])
-    ax.set(xlabel="called", ylabel="is", title="confusion")
+    ax.set(xlabel="called", ylabel="is", title="confusion, shaded by row")
     return ax
 
 
@@ -71,7 +81,16 @@ def calibration(ax: Axes, result: Evaluation) -> Axes:
     ax.plot(mean, share, marker="o")
     ax.vlines(mean, *result.calibration_interval[:, there], alpha=0.5)
     for x, y, n in zip(mean, share, number[there], strict=True):
-        ax.annotate(f"{int(n)}", (x, y), textcoords="offset points", xytext=(5, -10), fontsize=8)
+        # Below the point and to its left, but at the axes, whose own numbers stand there.
+        beside = (5 if x < 0.15 else -5, 6 if y < 0.1 else -11)
+        ax.annotate(
+            f"{int(n)}",
+            (x, y),
+            textcoords="offset points",
+            xytext=beside,
+            fontsize=8,
+            ha="left" if x < 0.15 else "right",
+        )
     ax.set(xlabel="score", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.03), title="calibration")
     ax.grid(alpha=0.3)
     return ax
@@ -96,15 +115,15 @@ class Shown(NamedTuple):
     title: str
 
 
-def ranked_cells(result: Evaluation, targets: Sequence[dict[str, Tensor]], count: int = 5) -> dict[str, list[Shown]]:
-    """The matched cells with the best, the median and the worst outlines."""
+def ranked_cells(result: Evaluation, gt_boxes: Sequence[Tensor], count: int = 5) -> dict[str, list[Shown]]:
+    """The matched cells with the best, the median and the worst outlines. gt_boxes: of each image [N_i, 4]."""
     cells = []
     for i, pairs in enumerate(result.pairs):
         for detection, cell, iou in zip(pairs.detections, pairs.cells, pairs.iou, strict=True):
             called, true = (result.class_names[k - 1] for k in (pairs.labels[detection], pairs.gt_labels[cell]))
             name = true if called == true else f"{true}, called {called}"
             title = f"{Path(result.files[i]).name}\nIoU {iou:.3f}, {name}"
-            cells.append((iou, Shown(i, tuple(targets[i]["boxes"][cell].tolist()), title)))
+            cells.append((iou, Shown(i, tuple(gt_boxes[i][cell].tolist()), title)))
     cells.sort(key=lambda cell: -cell[0])
     shown = [cell for _, cell in cells]
     middle = max(0, (len(shown) - count) // 2)
@@ -149,9 +168,9 @@ def gallery(shown: Sequence[Shown], sample: Callable[[int], Sample], result: Eva
     return figure
 
 
-def galleries(result: Evaluation, samples: Sequence[Sample]) -> dict[str, Figure]:
+def galleries(result: Evaluation, samples: Samples) -> dict[str, Figure]:
     """Title -> picture: cells by outline, then every kind of failure that there is."""
-    ranked = ranked_cells(result, [target for _, target in samples])
+    ranked = ranked_cells(result, [samples[i][1]["boxes"] for i in range(len(samples))])
     figures = {
         f"{name} outlines": gallery(shown, lambda i: samples[i], result, columns=max(1, len(shown)))
         for name, shown in ranked.items()

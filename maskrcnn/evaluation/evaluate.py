@@ -12,7 +12,7 @@ from torch import Tensor
 from maskrcnn.evaluation.average_precision import COCO_AREAS, RECALLS, APResult, AveragePrecision
 from maskrcnn.evaluation.cells import CellMeasures, Estimate, Pairs, bootstrap, ratio
 from maskrcnn.evaluation.failures import KINDS, Failure, find_failures
-from maskrcnn.heads import named_once
+from maskrcnn.heads import objects_found
 from maskrcnn.model import MaskRCNN
 from maskrcnn.turns import detect
 
@@ -104,17 +104,22 @@ def evaluate(
     min_score: float = 0.5,
     files: Sequence[str] | None = None,
     turns: bool = False,
+    groups: Sequence[int] | None = None,
 ) -> Evaluation:
     """samples: (image, target) as `MaskRCNN` takes them. min_score: from which a detection counts as one, but for AP, which
-    counts all. files: what to call the images. turns: whether to look in all eight ways (`maskrcnn.turns`). The model is
-    left in the mode it was in. Raises ValueError without a sample.
+    counts all. files: what to call the images. turns: whether to look in all eight ways (`maskrcnn.turns`). groups: equal
+    numbers for images that show the same field (see `bootstrap`). The model is left in the mode it was in. Raises ValueError
+    without a sample.
     """
-    seen = _look(model, samples, precision, min_score, turns)
+    names = model.config.class_names
+    ap_of = {kind: AveragePrecision(names, kind) for kind in ("mask", "box")}
+    seen = _Seen(ap_of, CellMeasures(names, min_score, groups))
+    _look(model, samples, precision, turns, seen)
     kinds, cells = seen.ap, seen.cells
     total = cells.total()
     ap = {kind: measure.compute() for kind, measure in kinds.items()}
     ap |= {f"{kind}, any class": measure.compute(class_agnostic=True) for kind, measure in kinds.items()}
-    intervals, curve = ap_intervals(kinds["mask"], kinds["box"])
+    intervals, curve = ap_intervals(kinds["mask"], kinds["box"], groups)
     return Evaluation(
         class_names=model.config.class_names,
         files=list(files) if files is not None else [f"image {i}" for i in range(len(seen.pairs))],
@@ -148,31 +153,27 @@ def _look(
     model: MaskRCNN,
     samples: Iterable[tuple[Tensor, Mapping[str, Tensor]]],
     precision: str,
-    min_score: float,
     turns: bool,
-) -> _Seen:
-    """Detect and match, image by image."""
+    seen: _Seen,
+) -> None:
+    """Detect and match, image by image, into `seen`. Raises ValueError without a sample."""
     was_training = model.training
     model.eval()
-    names = model.config.class_names
-    seen = _Seen({kind: AveragePrecision(names, kind) for kind in ("mask", "box")}, CellMeasures(names, min_score))
     for image, target in samples:
         prediction = {name: value.cpu() for name, value in detect(model, image, precision, turns).items()}
         for measure in seen.ap.values():
             measure.update(prediction, target)
-        prediction = named_once(prediction)
-        seen.pairs.append(seen.cells.update(prediction, target))
-        seen.failures.append(find_failures(prediction, target, seen.pairs[-1], min_score))
-        sure = {name: value[prediction["scores"] >= min_score] for name, value in prediction.items()}
-        seen.predictions.append({**sure, "masks": sure["masks"][:, 0] > 0.5})
+        found = objects_found(prediction, seen.cells.min_score)
+        seen.pairs.append(seen.cells.update(found, target))
+        seen.failures.append(find_failures(found, target, seen.pairs[-1], seen.cells.min_score))
+        seen.predictions.append({**found, "masks": found["masks"][:, 0] > 0.5})
     model.train(was_training)
     if not seen.pairs:
         raise ValueError("no images to evaluate on")
-    return seen
 
 
 def ap_intervals(
-    mask: AveragePrecision, box: AveragePrecision
+    mask: AveragePrecision, box: AveragePrecision, groups: Sequence[int] | None = None
 ) -> tuple[dict[str, dict[str, Estimate]], NDArray[np.float64]]:
     """AP_COLUMNS with their intervals: for both kinds over all classes, for any class, and of each class; for masks of any
     class by area. And the interval [2, 101] of the precision of masks of any class at IoU 0.5."""
@@ -194,7 +195,7 @@ def ap_intervals(
         curve = any_class[0].curves.get("any", np.full((1, len(RECALLS)), np.nan))[0]
         return np.concatenate([np.ravel(figures), curve])
 
-    value, low, high = bootstrap(of, images, AP_ROUNDS)
+    value, low, high = bootstrap(of, images, AP_ROUNDS, groups=groups)
     count = len(rows) * len(AP_COLUMNS)
     table = np.stack([value, low, high])[:, :count].reshape(3, len(rows), len(AP_COLUMNS))
     estimates = {

@@ -9,7 +9,7 @@ Of the detections:
   wrong class   matches a cell of another class
   split         lies in a cell that another detection matches, but beside that one: a piece that was cut off
   duplicate     lies in a cell that another detection matches, or around it
-  nothing there lies on no cell
+  nothing there most of it lies on no cell
 A detection that is part of a split, a merger or a poor outline is not counted again.
 """
 
@@ -94,15 +94,15 @@ def find_failures(
 
 
 def _unmatched_cell(cell: int, loose: list[int], overlaps: _Overlaps) -> tuple[str, list[int]]:
-    """The kind of failure and the detections, among those that match nothing, that have to do with it."""
+    """The kind of failure, and the detections that have to do with it, the one that best shows it first."""
     inside = [d for d in loose if overlaps.of_detection[d, cell] > MOST]
     if len(inside) > 1 and overlaps.covered(cell, inside) > MOST:
         return "split", inside
     covering = [d for d in range(len(overlaps.iou)) if overlaps.of_cell[d, cell] > MOST]
     over_several = [d for d in covering if (overlaps.of_cell[d] > MOST).sum() > 1]
-    if over_several:
-        return "merged", over_several
     touching = [d for d in loose if d in inside or overlaps.iou[d, cell] > TOUCH]
+    if over_several:
+        return "merged", [*over_several, *touching]
     return ("poor outline", touching) if touching else ("missed", [])
 
 

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from maskrcnn.evaluation.charts import curves_figure, galleries
+from maskrcnn.evaluation.charts import Samples, curves_figure, galleries
 from maskrcnn.evaluation.evaluate import Evaluation, table
 
 STYLE = """body { font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
 img { max-width: 100% } pre { background: #f4f4f6; padding: 1em; overflow-x: auto } h2 { margin-top: 2em }
 td, th { text-align: left; padding: 0.1em 1em 0.1em 0 }"""
-LEGEND = "Green: ground truth. Pink: detections."
+LEGEND = (
+    "Green: ground truth. Pink: detections. In the confusion matrix each cell that no detection matches (IoU 0.5) is missed,"
+    " and for every detection that matches no cell nothing is there; the failures below tell by their kind what happened."
+)
 
 
-def write_report(
-    result: Evaluation, samples: Sequence[tuple[Tensor, dict[str, Tensor]]], folder: Path, title: str, notes: str = ""
-) -> Path:
+def write_report(result: Evaluation, samples: Samples, folder: Path, title: str, notes: str = "") -> Path:
     """Writes evaluation.txt, evaluation.json, evaluation-*.png and report.html, whose path is returned.
 
     samples: the images and targets that were evaluated, in their order. notes: text to stand above the tables, such as what

@@ -1,7 +1,7 @@
 """What the second stage says of every RoI: its class, its box, its mask (He et al. 2017, sec. 3, L_cls, L_box, L_mask)."""
 
 from maskrcnn.heads.box import BoxHead, BoxLosses, BoxPrediction, box_loss
-from maskrcnn.heads.detections import Detections, Detector, named_once
+from maskrcnn.heads.detections import Detections, Detector, named_once, objects_found
 from maskrcnn.heads.mask import MaskHead, MaskPrediction, MaskTargets, mask_loss, mask_targets
 from maskrcnn.heads.paste import paste_masks
 
@@ -18,5 +18,6 @@ __all__ = [
     "mask_loss",
     "mask_targets",
     "named_once",
+    "objects_found",
     "paste_masks",
 ]

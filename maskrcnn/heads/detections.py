@@ -81,3 +81,11 @@ def named_once(result: Mapping[str, Tensor], iou_threshold: float = 0.5) -> dict
     """
     keep = nms(result["boxes"], result["scores"], iou_threshold)
     return {name: values[keep] for name, values in result.items()}
+
+
+def objects_found(result: Mapping[str, Tensor], min_score: float) -> dict[str, Tensor]:
+    """What there is in an image, for whoever counts: each object once (`named_once`), with a score of min_score or more, and
+    with a mask that is above 0.5 somewhere: without one it could not be outlined or measured."""
+    once = named_once(result)
+    keep = (once["scores"] >= min_score) & (once["masks"] > 0.5).flatten(1).any(dim=1)
+    return {name: values[keep] for name, values in once.items()}

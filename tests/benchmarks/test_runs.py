@@ -28,7 +28,7 @@ def test_a_run_is_started_once_resumed_if_interrupted_and_kept_if_finished(tmp_p
         runs.train(out, "--epochs", 3)
 
 
-def test_a_line_of_the_table_is_mean_and_range_without_the_rare_class(tmp_path):
+def test_a_line_of_the_table_is_mean_and_each_fold_without_the_rare_class(tmp_path):
     results = []
     for fold, (a, b) in enumerate(((0.5, 0.7), (0.7, 0.9))):
         run = tmp_path / str(fold)
@@ -41,5 +41,6 @@ def test_a_line_of_the_table_is_mean_and_range_without_the_rare_class(tmp_path):
         (run / "log.jsonl").write_text("{}\n" + json.dumps(entry) + "\n")
         results.append(last(run, ["rare"]))
     assert row("name", results).split() == [
-        "name", *("0.700", "(0.600-0.800)"), *("0.600", "(0.500-0.700)"), *("0.800", "(0.700-0.900)"), "9", "(9-9)"
+        "name", *("0.700", "(0.600,", "0.800)"), *("0.600", "(0.500,", "0.700)"), *("0.800", "(0.700,", "0.900)"),
+        *("9", "(9,", "9)"),
     ]  # fmt: skip

@@ -42,3 +42,21 @@ def test_transparency_is_dropped_and_grey_becomes_rgb(tmp_path):
     assert all(np.array_equal(grey[..., c], pixels[..., 0]) for c in range(3))
     black_or_white = load_image(tmp_path / "bit.png")
     assert np.array_equal(black_or_white[..., 0], np.where(pixels[..., 0] > 127, 255, 0))
+
+
+def test_an_image_stands_as_its_camera_says(tmp_path):
+    """Orientation 6: the first row of pixels is the right side of the picture."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(load_image(tmp_path / "turned.png"), np.rot90(pixels, -1))
+
+
+def test_a_file_of_several_pictures_is_refused(tmp_path):
+    pages = [Image.new("RGB", (12, 9), colour) for colour in ("red", "blue")]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match=r"stack\.tif.*2 pictures"):
+        load_image(tmp_path / "stack.tif")
+    pages[0].save(tmp_path / "one.tif")
+    assert load_image(tmp_path / "one.tif").shape == (9, 12, 3)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from data.masks import instances
+from data.lisc import GREY_CODES
+from data.masks import contradiction, instances
 
 
 def rectangles(*corners, size=(96, 120)) -> np.ndarray:
@@ -40,3 +41,16 @@ def test_fragments_below_the_thresholds_are_dropped(width, kept):
 def test_a_mask_with_nothing_but_fragments_or_nothing_has_no_cell():
     assert instances(rectangles((0, 0, 4, 1), size=(100, 100))).max() == 0
     assert instances(np.zeros((100, 100), np.uint8)).max() == 0
+
+
+def test_greys_contradict_a_folder_only_where_both_codes_of_another_class_are_there():
+    cells = np.zeros((10, 10), np.int32)
+    cells[2:8, 2:8] = 1
+    mask = np.zeros((10, 10), np.uint8)
+    for name, (cytoplasm, nucleus) in GREY_CODES.items():
+        mask[2:8, 2:8], mask[4:6, 4:6] = cytoplasm, nucleus
+        assert contradiction(name, mask, cells) == ""
+        assert name in contradiction("another", mask, cells)
+    for plain in (255, 200, 150, 100):  # of one grey all over, as most programs write masks
+        mask[2:8, 2:8] = plain
+        assert contradiction("lymphocyte", mask, cells) == ""

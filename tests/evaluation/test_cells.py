@@ -89,17 +89,19 @@ def test_measures_by_hand():
     of_c = {name: row.pop("c") for name, row in values.items()}
     assert math.isnan(of_c["recall"])  # there is no such cell
     assert of_c["precision"] == 0
-    assert values["recall"] == pytest.approx({"all": 3 / 4, "a": 1, "b": 0})
-    assert values["precision"]["all"] == pytest.approx(3 / 4)
+    assert values["recall"] == pytest.approx({"any class": 3 / 4, "mean of classes": 1 / 2, "a": 1, "b": 0})
+    assert values["precision"]["any class"] == pytest.approx(3 / 4)
     assert values["precision"]["a"] == 1
     assert math.isnan(values["precision"]["b"])  # nothing was called b
-    assert values["F1"] == pytest.approx({"all": 3 / 4, "a": 1, "b": 0})
-    assert values["IoU"] == pytest.approx({"all": (1 + 1 + 0.6) / 3, "a": 0.8, "b": 1})
-    assert values["Dice"] == pytest.approx({"all": (1 + 1 + 0.75) / 3, "a": 0.875, "b": 1})
-    assert values["panoptic quality"] == pytest.approx({"all": 2.6 / 4, "a": 0.8, "b": 0})
-    assert values["accuracy"] == pytest.approx({"all": 2 / 3, "a": 1, "b": 0})
+    assert values["F1"] == pytest.approx({"any class": 3 / 4, "mean of classes": 1 / 3, "a": 1, "b": 0})  # of c, too
+    assert values["IoU"] == pytest.approx({"any class": (1 + 1 + 0.6) / 3, "mean of classes": 0.9, "a": 0.8, "b": 1})
+    dice = {"any class": (1 + 1 + 0.75) / 3, "mean of classes": 0.9375, "a": 0.875, "b": 1}
+    assert values["Dice"] == pytest.approx(dice)
+    quality = {"any class": 2.6 / 4, "mean of classes": 0.8 / 3, "a": 0.8, "b": 0}
+    assert values["panoptic quality"] == pytest.approx(quality)
+    assert values["accuracy"] == pytest.approx({"any class": 2 / 3, "mean of classes": 1 / 2, "a": 1, "b": 0})
     # One in each of four bins of scores; right, wrong, right, wrong.
-    assert values["calibration error"]["all"] == pytest.approx((0.05 + 0.85 + 0.25 + 0.65) / 4, abs=1e-6)
+    assert values["calibration error"]["any class"] == pytest.approx((0.05 + 0.85 + 0.25 + 0.65) / 4, abs=1e-6)
 
 
 def test_panoptic_quality_is_recognition_times_segmentation():
@@ -117,9 +119,9 @@ def test_without_anything_there_is_nothing_to_measure():
     measure = CellMeasures(NAMES)
     measure.update(*image([], []))
     result = measure.compute(rounds=5)
-    assert set(result["F1"]) == {"all"}
-    assert math.isnan(result["F1"]["all"].value)
-    assert str(result["F1"]["all"]) == "-"
+    assert set(result["F1"]) == {"any class", "mean of classes"}
+    assert math.isnan(result["F1"]["any class"].value)
+    assert str(result["F1"]["any class"]) == "-"
 
 
 def test_counts_of_images_add_up():
@@ -139,6 +141,22 @@ def test_intervals_are_those_of_a_binomial():
     assert (low[0], high[0]) == pytest.approx((0.75 - spread, 0.75 + spread), abs=0.015)
 
 
+def test_pictures_of_one_field_are_no_more_witnesses_than_one():
+    """60 images shown three times each: the interval is that of 60, though not drawn image by image."""
+    right = (np.arange(60) < 45).astype(float).repeat(3)
+
+    def share(weights):
+        return np.array([weights @ right / weights.sum()])
+
+    groups = (100 - np.arange(60)).repeat(3).tolist()
+    spread = 1.96 * math.sqrt(0.75 * 0.25 / 60)
+    _, low, high = bootstrap(share, 180, rounds=4000, groups=groups)
+    assert (low[0], high[0]) == pytest.approx((0.75 - spread, 0.75 + spread), abs=0.015)
+    _, low, high = bootstrap(share, 180, rounds=4000)
+    assert high[0] - low[0] == pytest.approx(2 * spread / math.sqrt(3), abs=0.015)
+    assert math.isnan(bootstrap(share, 180, rounds=10, groups=[7] * 180)[1][0])  # one field, however often
+
+
 def test_an_interval_leaves_out_draws_with_nothing_to_measure():
     there = np.array([1.0, 0, 0])
     _, low, high = bootstrap(lambda w: np.array([w @ there / (w @ there) if w @ there else math.nan]), 3, rounds=200)
@@ -152,8 +170,8 @@ def test_intervals_are_by_seed_and_hold_the_value():
         cells = [(box, int(rng.integers(1, 4))) for box in (A, B, C)]
         measure.update(*image([(box, label, 0.9) for box, label in cells if rng.random() < 0.7], cells))
     one, again, other = (measure.compute(rounds=200, seed=seed) for seed in (0, 0, 1))
-    recall = one["recall"]["all"]
-    assert recall == again["recall"]["all"]
-    assert recall != other["recall"]["all"]
+    recall = one["recall"]["any class"]
+    assert recall == again["recall"]["any class"]
+    assert recall != other["recall"]["any class"]
     assert recall.low < recall.value < recall.high
     assert str(recall) == f"{recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"

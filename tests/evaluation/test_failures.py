@@ -68,6 +68,12 @@ def test_a_merger_in_which_one_cell_matches_explains_the_other():
     assert [(failure.kind, failure.cell) for failure in found] == [("merged", 1)]
 
 
+def test_a_detection_within_a_merged_cell_is_not_said_to_lie_on_nothing():
+    """One detection covers both cells; another lies wholly in the first, but covers 45 % of it only."""
+    found = failures([(0, 0, 44, 30), (0, 0, 9, 10)], [A, B])
+    assert [(failure.kind, failure.cell) for failure in found] == [("merged", 0), ("merged", 1)]
+
+
 def test_a_perfect_result_has_no_failures_and_weak_detections_are_none():
     assert failures([A, B], [A, B]) == []
     assert failures([A, B], [A], scores=[0.9, 0.3]) == []

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from maskrcnn.heads import BoxPrediction, Detector, named_once
+from maskrcnn.heads import BoxPrediction, Detector, named_once, objects_found
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 SIZE = (100, 120)
@@ -125,6 +125,17 @@ def test_detections_carry_no_gradient(proposals):
     detections = detector()(learns, proposals, SIZES)
     assert len(detections.boxes[0])
     assert not any(value.requires_grad for field in detections for value in field)
+
+
+def test_what_is_counted_is_sure_enough_and_has_a_mask():
+    """Apart: one that counts, a weaker one, one without a pixel above 0.5; and a second name of the first."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [0, 0, 10, 9]])
+    masks = torch.zeros(4, 1, 12, 60)
+    masks[[0, 1, 3], 0, 4, 4] = 0.9
+    masks[2] = 0.5
+    result = {"boxes": boxes, "scores": torch.tensor([0.9, 0.4, 0.8, 0.7]), "masks": masks}
+    assert objects_found(result, 0.5)["boxes"].tolist() == boxes[:1].tolist()
+    assert objects_found(result, 0.3)["boxes"].tolist() == boxes[:2].tolist()
 
 
 def test_an_object_found_under_two_names_is_named_once():
