@@ -11,7 +11,7 @@ train: $(READY)
 	$(RUN) train.py --data synthetic --minutes 9.5
 
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 notebooks: $(READY)
 	$(RUN) notebooks/execute.py

@@ -19,7 +19,7 @@ from data.lisc import CLASSES, DataError
 from data.loading import Loader
 from data.practice import draw_practice
 from data.scale import fitting_size
-from data.splits import Splits, fingerprints, open_splits, seen_in_training
+from data.splits import Splits, check_same_images, fingerprints, open_splits, seen_in_training
 from maskrcnn import Config, MaskRCNN, run_folder
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
@@ -184,11 +184,15 @@ def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
     """The data, the model, new or resumed, and what else a resumed run has saved. Completes args. Raises ValueError."""
     if args.resume:
         model, saved = load_checkpoint(args.resume / "last.pt")
-        moved = {"data": args.data} if args.data != DATA else {}
-        vars(args).update({**saved["arguments"], **moved}, out=args.resume)
+        if not {"arguments", "validated_on"} <= saved.keys():
+            raise ValueError(f"{args.resume / 'last.pt'}: not from a run of this version, which cannot be resumed; start "
+                             f"another with --weights {args.resume}")  # fmt: skip
+        if args.data != DATA:
+            saved["arguments"]["data"] = args.data
+        vars(args).update(saved["arguments"], out=args.resume)
         torch.manual_seed(args.seed)
         splits = open_data(args)
-        check_same_data(splits, saved)
+        check_same_images(splits, saved["trained_on"], saved["validated_on"])
         return splits, model.to(best_device()), saved
     args.out = run_folder.choose(args.out, args.data)
     run_folder.writable(args.out)
@@ -201,15 +205,6 @@ def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
         print(warning, file=sys.stderr)
     kept = {"trained_on": seen, "validated_on": fingerprints(splits.val)}
     return splits, model.to(best_device()), {"arguments": arguments, "history": [], **kept}
-
-
-def check_same_data(splits: Splits, saved: dict[str, Any]) -> None:
-    """Raises DataError if a run would be resumed with other images, or with the same divided in another way: some that were
-    trained on might be validated on, or the other way round."""
-    same = set(fingerprints(splits.train)) <= set(saved["trained_on"])
-    if not same or set(fingerprints(splits.val)) != set(saved["validated_on"]):
-        raise DataError("the images are not those that the run began with, which cannot be resumed; bring them back, or "
-                        "start another run, with --weights of this one")  # fmt: skip
 
 
 def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, balance: float = 0.0) -> Loader:

@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -116,15 +117,26 @@ class Loader:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits meanwhile. One that comes while another process is forked would be lost."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows, which does not fork
+    """Ctrl-C waits meanwhile. One that comes while another process is started would be lost.
+
+    Blocking it is not enough: any thread of this process may receive it, and then Python acts upon it in this one. But
+    processes started here inherit that it is blocked, and so leave it to this one.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no other thread has to do with signals
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    blocks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if blocks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(signal.SIGINT, None)
 
 
 def rarity(labels: Sequence[Tensor], exponent: float) -> Tensor:

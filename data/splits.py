@@ -96,6 +96,16 @@ def seen_in_training(dataset: SmearDataset, trained_on: Iterable[str]) -> str:
     return about if count else ""
 
 
+def check_same_images(splits: Splits, trained_on: Iterable[str], validated_on: Iterable[str]) -> None:
+    """Raise DataError if a run, known by fingerprints, would go on with other images, or with the same divided in another
+    way: some that were trained on might be validated on, or the other way round."""
+    if set(fingerprints(splits.train)) - set(trained_on) or set(fingerprints(splits.val)) != set(validated_on):
+        raise DataError(
+            "the images are not those that the run began with, which cannot be resumed; bring them back, or start another "
+            "run, with --weights of this one"
+        )
+
+
 def check_skipped(root: Path, skipped: Sequence[Skipped], count: int, strict: bool) -> None:
     """Raise DataError, with all of them, if more files are left out than a run may shrug off."""
     faults = [item for item in skipped if item.is_fault]

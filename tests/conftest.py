@@ -1,7 +1,16 @@
 """An image with a square on it, for tests of pictures."""
 
+import os
+
 import pytest
 import torch
+
+if (
+    "PYTEST_XDIST_WORKER_COUNT" in os.environ
+):  # processes side by side share the cores, and so do the scripts they start
+    threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -283,7 +283,6 @@ def test_what_is_missing_is_named_with_the_remedy_before_anything_starts(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--minutes", 1e-9], "--minutes 1e-09 were over before the first step"),
         (["--preset", "torchvision"], "give --weights"),
         (["--average", "1"], "--average"),
         (["--balance", "-1"], "--balance"),
@@ -295,6 +294,13 @@ def test_what_cannot_be_trained_says_why(smears, tmp_path, arguments, message, c
     code, said = call("train.py", "--practice", 0, "--data", smears, "--out", tmp_path / "run", *arguments)
     assert code == 2
     assert message in said
+
+
+def test_minutes_that_are_over_before_the_first_step_are_too_few(smears, tmp_path):
+    result = train("--data", smears, "--out", tmp_path / "run", "--minutes", 0.0001)
+    assert result.returncode == 2
+    assert "--minutes 0.0001 were over before the first step" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_settings_and_weights_of_another_run_are_used_and_its_images_count_as_seen(finished, smears, tmp_path):
