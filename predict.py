@@ -137,8 +137,11 @@ def main() -> int:
         return 2
     model.to(best_device()).eval()
     results = Results(model.config.class_names)
+    failed, stopped = [], False
     try:
         failed = predict(model, images, args, results)
+    except KeyboardInterrupt:
+        stopped = True
     finally:
         results.write(args.out)  # what was done is kept, whatever ends it
     counts = {name: value for name, value in results.differential()[-1].items() if name in model.config.class_names}
@@ -147,6 +150,9 @@ def main() -> int:
     print(f"pictures, label maps, cells.csv, differential.csv and coco.json are in {args.out}")
     for message in failed:
         print(f"predict.py: left out {message}", file=sys.stderr)
+    if stopped:
+        print(f"predict.py: stopped; {len(results.images)} of {len(images)} images are done", file=sys.stderr)
+        return 130
     return 1 if failed else 0
 
 

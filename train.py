@@ -32,6 +32,7 @@ from maskrcnn.settings import parse_settings, share
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint, trained_on
 
 DATA = "data/LISC"
+ON_RESUMING = ("data", "minutes", "epochs")  # what may change when a run is resumed
 EPILOG = """--data is a folder in one of two layouts, told apart by looking:
   LISC as unzipped      Main Dataset/<class>/N.bmp and Ground Truth Segmentation/<class>/areaforexpert1/N_expert.bmp
   the tutorial's        train|val/image|mask/<Class>/<Class>_N.png, any non-zero grey of a mask is the cell
@@ -70,11 +71,13 @@ def parse_arguments() -> argparse.Namespace:
     given = [
         name
         for name in vars(args)
-        if name not in ("resume", "data") and getattr(args, name) != parser.get_default(name)
+        if name not in ("resume", *ON_RESUMING) and getattr(args, name) != parser.get_default(name)
     ]
+    args.changes = {name: value for name in ON_RESUMING if (value := getattr(args, name)) != parser.get_default(name)}
     if args.resume and given:
         parser.error(
-            f"argument --{given[0]}: a resumed run goes on with its own; only --data may be given, if the data moved"
+            f"argument --{given[0]}: a resumed run goes on with its own; --data may be given, if the data moved, and "
+            "--minutes or --epochs, to make it longer"
         )
     for name in ("epochs", "minutes", "batch", "rate"):
         if getattr(args, name) is not None and not 0 < getattr(args, name) < math.inf:
@@ -110,7 +113,7 @@ def add_run(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--out", type=Path, metavar="RUN", help="run folder (default: runs/ and the name of the data, numbered)")
     add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, with its own arguments (--data "
-        "may say where the data are now)")  # fmt: skip
+        "may say where the data are now, --minutes or --epochs make it longer)")  # fmt: skip
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware has it")
     add("--seed", type=int, default=0, help="of weights, order and augmentation (default: %(default)s)")
 
@@ -187,8 +190,7 @@ def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
         if not {"arguments", "validated_on"} <= saved.keys():
             raise ValueError(f"{args.resume / 'last.pt'}: not from a run of this version, which cannot be resumed; start "
                              f"another with --weights {args.resume}")  # fmt: skip
-        if args.data != DATA:
-            saved["arguments"]["data"] = args.data
+        saved["arguments"] |= args.changes
         vars(args).update(saved["arguments"], out=args.resume)
         torch.manual_seed(args.seed)
         splits = open_data(args)
@@ -199,7 +201,7 @@ def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
     splits = open_data(args)
     torch.manual_seed(args.seed)
     model = open_model(args, splits.train)
-    arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume")}
+    arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
     seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
     if warning := seen_in_training(splits.val, seen):
         print(warning, file=sys.stderr)
@@ -297,7 +299,8 @@ def train(args: argparse.Namespace) -> int:
         print(f"\nstopped; go on with: python train.py --resume {shlex.quote(str(args.out))}")
         return 130
     if not history:
-        raise ValueError(f"--minutes {args.minutes:g} were over before the first step; give the run more")
+        again = f": --resume {shlex.quote(str(args.out))} --minutes ..." if args.resume else ""
+        raise ValueError(f"--minutes {args.minutes:g} were over before the first validation; give the run more{again}")
     finish(args, splits, history)
     return 0
 

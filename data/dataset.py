@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from data.image_files import FieldError, mask_in_place, open_picture
 from data.lisc import CLASSES, DataError, Field, Skipped
-from data.masks import EIGHT, MIN_AREA, class_by_code, contradiction, instances, nuclei
+from data.masks import EIGHT, MAX_AREA, MIN_AREA, class_by_code, contradiction, instances, nuclei
 
 PARTS = ("cell", "nucleus")
 
@@ -146,6 +146,8 @@ def make_sample(
     if unknown:
         reason = f"shows a {unknown[0]}, which is not among the classes {', '.join(class_names)}"
         raise FieldError(Skipped(field.image, reason))
+    if count and np.bincount(cells.ravel())[1:].max() > MAX_AREA * cells.size:
+        raise FieldError(Skipped(field.mask, "a cell as large as the image; is the mask inverted, or white all over?"))
     says_another = contradiction(field.label, mask, cells)
     if part == "nucleus":
         cells = nuclei(mask, cells)

@@ -11,6 +11,8 @@ from data.lisc import GREY_CODES
 MIN_AREA = 0.0005  # of the image
 MIN_AREA_OF_LARGEST = 0.05  # of the largest component in the mask
 
+MAX_AREA = 0.8  # of the image: no cell is so large; the mask is inverted, or white all over
+
 MIN_CONTRAST = 15  # greys between cytoplasm and nucleus; LISC's codes are 25 or more apart
 EIGHT = np.ones((3, 3))  # a pixel's neighbours, diagonals included
 

@@ -141,13 +141,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[MaskRCNN, dict[str, A
 
 
 def _read(path: Path) -> dict[str, Any]:
-    path = path / "best.pt" if path.is_dir() else path
+    if path.is_dir():  # a run that was stopped before its first validation has no best checkpoint yet
+        path = path / ("last.pt" if (path / "last.pt").exists() and not (path / "best.pt").exists() else "best.pt")
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the path of a checkpoint, such as runs/.../best.pt")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the bytes of a damaged file can make the unpickler raise anything, KeyError included
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        # Of PyTorch's advice, which is to trust the file, nothing is repeated.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise ValueError(
             f"{path}: not a readable PyTorch checkpoint; was it cut off while copying? ({reason})"
         ) from error

@@ -148,6 +148,9 @@ def test_a_run_is_not_resumed_with_other_images_but_wherever_they_lie(smears, tm
     code, said = call("train.py", "--resume", tmp_path / "run", "--rate", 1e-4)
     assert code == 2
     assert "--rate" in said
+    assert run("train.py", "--resume", tmp_path / "run", "--data", there, "--epochs", 2).returncode == 0  # longer
+    lines = (tmp_path / "run/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
 def test_practice_comes_first_and_is_part_of_the_run(smears, tmp_path, call):
@@ -299,7 +302,7 @@ def test_what_cannot_be_trained_says_why(smears, tmp_path, arguments, message, c
 def test_minutes_that_are_over_before_the_first_step_are_too_few(smears, tmp_path):
     result = train("--data", smears, "--out", tmp_path / "run", "--minutes", 0.0001)
     assert result.returncode == 2
-    assert "--minutes 0.0001 were over before the first step" in result.stderr
+    assert "--minutes 0.0001 were over before the first validation" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data.dataset import SmearDataset
+from data.dataset import SmearDataset, make_sample
+from data.image_files import FieldError
 from data.lisc import CLASSES, DataError, Field, find
 
 H, W = 96, 120
@@ -281,3 +282,11 @@ def test_real_smears_where_there_are_some():
         for box, one in zip(target["boxes"], target["masks"]):
             rows, columns = torch.where(one)
             assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+@pytest.mark.parametrize("white", [1.0, 0.85])
+def test_an_inverted_or_white_mask_is_no_cell_as_large_as_the_image(white):
+    mask = np.full((100, 100), 255, np.uint8)
+    mask[: round(100 * (1 - white)), :] = 0
+    with pytest.raises(FieldError, match=r"m\.png: a cell as large as the image"):
+        make_sample(np.zeros((100, 100, 3), np.uint8), mask, Field(Path("i.png"), Path("m.png"), "lymphocyte"))
