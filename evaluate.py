@@ -11,7 +11,7 @@ from tqdm import tqdm
 from data import check, synthetic
 from data.dataset import PARTS
 from data.lisc import DataError
-from data.splits import open_splits, seen_in_training
+from data.splits import fingerprints, open_splits, seen_in_training
 from maskrcnn.evaluation.evaluate import evaluate, table
 from maskrcnn.evaluation.report import write_report
 from maskrcnn.precision import PRECISIONS, best_device
@@ -94,11 +94,11 @@ def main() -> int:
             print(f"left out: {skipped}", file=sys.stderr)
         chosen = splits.train if args.split == "train" else splits.val
         groups = splits.groups[: len(chosen)] if args.split == "train" else splits.val_groups
-        notes, seen = check.report(splits), seen_in_training(chosen, saved.get("trained_on", ()))
+        notes, seen = check.report(splits), seen_in_training(fingerprints(chosen), saved.get("trained_on", ()))
         if seen:
             print(seen, file=sys.stderr)
             notes = f"{seen}\n{notes}"
-        bar = tqdm((chosen[i] for i in range(len(chosen))), "evaluating", len(chosen), unit="image")
+        bar = tqdm(chosen, "evaluating", unit="image")
         files = [str(field.image) for field in chosen.fields]
         result = evaluate(model.to(best_device()), bar, args.precision, args.min_score, files, args.turns, groups)
         print(table(result), flush=True)

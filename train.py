@@ -203,9 +203,9 @@ def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
     model = open_model(args, splits.train)
     arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
     seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
-    if warning := seen_in_training(splits.val, seen):
-        print(warning, file=sys.stderr)
     kept = {"trained_on": seen, "validated_on": fingerprints(splits.val)}
+    if warning := seen_in_training(kept["validated_on"], seen):
+        print(warning, file=sys.stderr)
     return splits, model.to(best_device()), {"arguments": arguments, "history": [], **kept}
 
 
@@ -219,7 +219,7 @@ def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset
 def validate_now(learner: Learner, val_set: SmearDataset, precision: str) -> dict[str, Any]:
     """Losses and average precision on the validation images, with a bar; the schedule learns how long it takes."""
     begun = time.monotonic()
-    bar = tqdm((val_set[i] for i in range(len(val_set))), "validating", len(val_set), leave=False)
+    bar = tqdm(val_set, "validating", leave=False)
     measured = validate(learner.best_guess, bar, precision)
     learner.schedule.validation_seconds = time.monotonic() - begun
     return measured
@@ -305,7 +305,7 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
-def about_result(splits: Splits, history: list[dict[str, Any]], best: dict[str, Any]) -> str:
+def about_result(history: list[dict[str, Any]], best: dict[str, Any]) -> str:
     """What whoever reads the figures of the best checkpoint has to know of them."""
     last, kept = history[-1], best["history"][-1]
     picked = (
@@ -313,7 +313,7 @@ def about_result(splits: Splits, history: list[dict[str, Any]], best: dict[str, 
         f"these very images, {last['minutes']:.1f} minutes in all; the last, picked by nothing, had a mask AP of "
         f"{last['mask']['ap']:.3f}"
     )
-    return "\n".join(filter(None, (seen_in_training(splits.val, best["trained_on"]), picked)))
+    return "\n".join(filter(None, (seen_in_training(best["validated_on"], best["trained_on"]), picked)))
 
 
 def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any]]) -> None:
@@ -323,9 +323,9 @@ def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any
     picture = args.out / "predictions.png"
     examples(model, splits.val, args.precision).savefig(picture, dpi=100)
     files = [str(field.image) for field in splits.val.fields]
-    bar = tqdm((splits.val[i] for i in range(len(splits.val))), "evaluating", len(splits.val), leave=False)
+    bar = tqdm(splits.val, "evaluating", leave=False)
     result = evaluate(model, bar, args.precision, files=files, groups=splits.val_groups)
-    about = about_result(splits, history, saved)
+    about = about_result(history, saved)
     notes = f"{about}\n\n{(args.out / 'data.txt').read_text(encoding='utf-8')}"
     report = write_report(result, splits.val, args.out, f"{args.out}: {args.data}", notes)
     print(f"{table(result)}\n{about}")

@@ -4,7 +4,7 @@ Targets follow torchvision's detection models. Coordinates are continuous: pixel
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -99,6 +99,9 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         image, ids, boxes, labels, *_ = self.samples[index]

@@ -10,7 +10,6 @@ from data.lisc import GREY_CODES
 # tiny beside the largest cell of its own mask, is a slip of the annotator's pen (LISC lymphocytes 3, 9, 10).
 MIN_AREA = 0.0005  # of the image
 MIN_AREA_OF_LARGEST = 0.05  # of the largest component in the mask
-
 MAX_AREA = 0.8  # of the image: no cell is so large; the mask is inverted, or white all over
 
 MIN_CONTRAST = 15  # greys between cytoplasm and nucleus; LISC's codes are 25 or more apart

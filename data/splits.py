@@ -88,11 +88,11 @@ def fingerprints(dataset: SmearDataset) -> list[str]:
     return [hashlib.sha256(sample.image.numpy().tobytes()).hexdigest()[:16] for sample in dataset.samples]
 
 
-def seen_in_training(dataset: SmearDataset, trained_on: Iterable[str]) -> str:
-    """A warning, if images of a data set are among those, by fingerprint, that a model was trained on; else nothing."""
+def seen_in_training(images: Sequence[str], trained_on: Iterable[str]) -> str:
+    """A warning, if some of the images are among those that a model was trained on; else nothing. All by fingerprint."""
     known = set(trained_on)
-    count = sum(name in known for name in fingerprints(dataset))
-    about = f"warning: {count} of the {len(dataset)} images were trained on; on them a model is better than on new ones"
+    count = sum(name in known for name in images)
+    about = f"warning: {count} of the {len(images)} images were trained on; on them a model is better than on new ones"
     return about if count else ""
 
 

@@ -142,7 +142,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[MaskRCNN, dict[str, A
 
 def _read(path: Path) -> dict[str, Any]:
     if path.is_dir():  # a run that was stopped before its first validation has no best checkpoint yet
-        path = path / ("last.pt" if (path / "last.pt").exists() and not (path / "best.pt").exists() else "best.pt")
+        path = next((path / name for name in ("best.pt", "last.pt") if (path / name).exists()), path / "best.pt")
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the path of a checkpoint, such as runs/.../best.pt")
     try:
