@@ -1,4 +1,4 @@
-"""Box algebra: area, IoU, the parametrisation of regression, clipping.
+"""Box algebra: area, IoU, the parametrisation of box regression, clipping, flips.
 
 A box is (x1, y1, x2, y2) in continuous pixel coordinates: pixel i covers [i, i + 1), so a box that covers pixels
 3 to 5 is (3, ..., 6, ...) and its width is x2 - x1 = 3, with no "+ 1" anywhere.
@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-# exp(dw) must not overflow in early training: no box grows more than from 16 px to 1000 px in one step.
+# exp(dw) must not overflow in early training: no box grows by more than from 16 px to 1000 px in one step.
 MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 
@@ -20,20 +20,29 @@ def area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def grow(boxes: Tensor, margin: float) -> Tensor:
-    """Boxes [N, 4] with `margin` of their width and height added on every side."""
+def expand(boxes: Tensor, fraction: float) -> Tensor:
+    """Boxes [N, 4] with `fraction` of their width and height added on every side."""
     size = boxes[:, 2:] - boxes[:, :2]
-    return torch.cat([boxes[:, :2] - margin * size, boxes[:, 2:] + margin * size], dim=1)
+    return torch.cat([boxes[:, :2] - fraction * size, boxes[:, 2:] + fraction * size], dim=1)
+
+
+def intersection_and_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas of intersection and union of every pair. a [N, 4], b [M, 4] -> two of [N, M], without gradient.
+
+    With one row per coordinate the arithmetic runs along memory; boxes that are stored so already are not copied.
+    """
+    a, b = a.detach().t().contiguous(), b.detach().t().contiguous()  # [4, N], [4, M]
+    left_top = torch.maximum(a[:2, :, None], b[:2, None])  # [2, N, M]
+    width, height = torch.minimum(a[2:, :, None], b[2:, None]).sub_(left_top).clamp_(min=0)  # [N, M] each
+    intersection = width.mul_(height)
+    union = torch.add(area(a.t())[:, None], area(b.t()), out=height).sub_(intersection)
+    return intersection, union
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of every pair. a [N, 4], b [M, 4] -> [N, M], in 0..1; 0 where both boxes are empty."""
-    left_top = torch.maximum(a[:, None, :2], b[None, :, :2])  # [N, M, 2]
-    right_bottom = torch.minimum(a[:, None, 2:], b[None, :, 2:])  # [N, M, 2]
-    width, height = (right_bottom - left_top).clamp_(min=0).unbind(-1)
-    intersection = width * height  # [N, M]
-    union = area(a)[:, None] + area(b)[None, :] - intersection
-    # An empty pair is 0 / 0; it overlaps nothing.
+    """Intersection over union of every pair. a [N, 4], b [M, 4] -> [N, M] in 0..1; 0 where both boxes are empty."""
+    intersection, union = intersection_and_union(a, b)
+    # Two empty boxes would be 0 / 0.
     return torch.where(union > 0, intersection / union, torch.zeros_like(union))
 
 
@@ -53,7 +62,7 @@ def encode(boxes: Tensor, reference: Tensor, weights: tuple[float, float, float,
 def decode(deltas: Tensor, reference: Tensor, weights: tuple[float, float, float, float] = (1, 1, 1, 1)) -> Tensor:
     """The inverse of `encode`: move `reference` by `deltas`.
 
-    deltas: [N, 4], or [N, K, 4] for K sets of deltas a box. reference: [N, 4]. Returns boxes of the shape of `deltas`.
+    deltas: [N, 4], or [N, K, 4] for K sets of deltas per box. reference: [N, 4]. Returns boxes of the shape of `deltas`.
     """
     if deltas.dim() == 3:
         reference = reference[:, None]  # [N, 1, 4]
@@ -64,26 +73,39 @@ def decode(deltas: Tensor, reference: Tensor, weights: tuple[float, float, float
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut boxes [..., 4] to an image of size (height, width)."""
+def clip_to_image(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Clip boxes [..., 4] to an image of size (height, width)."""
     height, width = size
-    return torch.stack(
-        [
-            boxes[..., 0].clamp(0, width),
-            boxes[..., 1].clamp(0, height),
-            boxes[..., 2].clamp(0, width),
-            boxes[..., 3].clamp(0, height),
-        ],
-        dim=-1,
-    )
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)], dim=-1)
 
 
-def is_larger_than(boxes: Tensor, min_size: float) -> Tensor:
+def large_enough(boxes: Tensor, min_size: float) -> Tensor:
     """Which boxes [N, 4] are at least min_size pixels wide and high. Returns bool [N]."""
     return ((boxes[:, 2:] - boxes[:, :2]) >= min_size).all(dim=1)
 
 
+def flip_horizontally(boxes: Tensor, width: float) -> Tensor:
+    """Boxes [N, 4] in the mirrored image: an edge at x goes to width - x."""
+    x1, y1, x2, y2 = boxes.unbind(1)
+    return torch.stack([width - x2, y1, width - x1, y2], dim=1)
+
+
+def transpose(boxes: Tensor) -> Tensor:
+    """Boxes [N, 4] in the transposed image, where x and y are exchanged. With flips it makes all quarter turns."""
+    return boxes[:, [1, 0, 3, 2]]
+
+
+def masks_to_boxes(masks: Tensor) -> Tensor:
+    """The tightest boxes [N, 4] around the non-zero pixels of masks [N, H, W], none of which may be empty."""
+    boxes = []
+    for mask in masks:
+        columns, rows = (torch.nonzero(mask.amax(dim)).flatten() for dim in (0, 1))
+        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+
+
 def with_batch_index(boxes: list[Tensor]) -> Tensor:
-    """Put the boxes of B images, [R_i, 4] each, into one tensor [R, 5] of (image, x1, y1, x2, y2), as RoIAlign reads."""
+    """Join the boxes of B images, [R_i, 4] each, into one tensor [R, 5] of (image, x1, y1, x2, y2), as RoIAlign reads it."""
     index = [boxes_i.new_full((len(boxes_i), 1), i) for i, boxes_i in enumerate(boxes)]
     return torch.cat([torch.cat(index), torch.cat(boxes)], dim=1)

@@ -1,9 +1,17 @@
-"""One line for each tensor that a stage yields: name, shape, dtype and range. The first thing to do with any output."""
+"""One line per tensor that a stage yields: name, shape, dtype and range. The first thing to do with any output."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
+
+
+def described(cls: type[T]) -> type[T]:
+    """Class decorator for the NamedTuples that stages return: print their `description`, not thousands of numbers."""
+    cls.__repr__ = description  # type: ignore[method-assign]
+    return cls
 
 
 def describe(output: Any) -> None:

@@ -1,7 +1,7 @@
-"""From a list of images of any size to one tensor, and from there back to the pixels of each image.
+"""From a list of images of any size to one tensor, and the same for their ground truth.
 
 Glossary: B images in a batch; H, W the padded size of the batch. A size is (height, width) in pixels. Padding is added at
-the right and the bottom only, so it moves no coordinate; what scales boxes back is the size before padding.
+the right and the bottom only, so it moves no coordinate; results are scaled back by the size before padding.
 """
 
 import math
@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskrcnn.describe import description
+from maskrcnn.describe import described
 
 Size = tuple[int, int]
 
-BRIGHTEST = 10  # well above 1, for images that are normalised already, and well below 255
+MAX_PIXEL = 10  # well above 1, so that normalised images pass, and well below 255
 
 
+@described
 class Batch(NamedTuple):
     """pixels [B, 3, H, W], normalised and padded; sizes after resizing, before padding; sizes of the images given."""
 
@@ -26,28 +27,23 @@ class Batch(NamedTuple):
     sizes: list[Size]
     original_sizes: list[Size]
 
-    def __repr__(self) -> str:
-        return description(self)
 
-
+@described
 class Targets(NamedTuple):
-    """Ground truth of a batch, in the resized images' pixels. One entry an image, with N_i objects each."""
+    """Ground truth of a batch, in pixels of the resized images. One entry per image, with N_i objects each."""
 
     boxes: list[Tensor]  # [N_i, 4] float
     labels: list[Tensor]  # [N_i] int64 in 1..K
     masks: list[Tensor]  # [N_i, H_i, W_i] float in 0..1
 
-    def __repr__(self) -> str:
-        return description(self)
-
 
 class ImageTransform:
-    """Normalises, resizes and pads images (He et al. 2017, sec. 3.1: the shorter edge becomes 800 pixels).
+    """Normalises, resizes and pads images (He et al. 2017, sec. 3.1: the shorter side becomes 800 pixels).
 
-    The scale is the largest at which the shorter edge is at most `min_size` and the longer at most `max_size`.
-    `size_divisor` is what the padded height and width are multiples of, so that every level of the pyramid divides them.
-    `mask_resize` is "bilinear" (soft edges, no shift) or "nearest" (as torchvision does). `antialias`: a pixel of a smaller
-    image is a mean over all of those that it takes the place of, rather than over the nearest four (as torchvision does).
+    The scale is the largest at which the shorter side is at most `min_size` and the longer one at most `max_size`.
+    Height and width are padded to multiples of `size_divisible`, so that every level of the pyramid divides them.
+    `mask_interpolation` is "bilinear" (soft edges, no shift) or "nearest" (as torchvision does). `antialias`: when an image
+    is reduced, each new pixel averages all pixels that it covers, not only the nearest four (as torchvision does).
     """
 
     def __init__(
@@ -56,22 +52,22 @@ class ImageTransform:
         max_size: int,
         mean: Sequence[float],
         std: Sequence[float],
-        size_divisor: int,
-        mask_resize: str = "bilinear",
+        size_divisible: int,
+        mask_interpolation: str = "bilinear",
         antialias: bool = False,
     ) -> None:
         self.min_size, self.max_size = min_size, max_size
         self.mean, self.std = tuple(mean), tuple(std)
-        self.size_divisor = size_divisor
-        self.mask_resize = mask_resize
+        self.size_divisible = size_divisible
+        self.mask_interpolation = mask_interpolation
         self.antialias = antialias
 
-    def resized(self, size: Size) -> Size:
+    def resized_size(self, size: Size) -> Size:
         """The size that an image of this size is resized to."""
         scale = min(self.min_size / min(size), self.max_size / max(size))
         return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
 
-    def batch(self, images: Sequence[Tensor]) -> Batch:
+    def preprocess(self, images: Sequence[Tensor]) -> Batch:
         """images: float [3, H_i, W_i] in 0..1, each of its own size. Raises ValueError for anything else."""
         if not len(images):
             raise ValueError("no images: give a list of at least one float tensor [3, H, W]")
@@ -80,24 +76,24 @@ class ImageTransform:
         mean = images[0].new_tensor(self.mean)[:, None, None]
         std = images[0].new_tensor(self.std)[:, None, None]
         normalised = [((image - mean) / std)[None] for image in images]
-        resized = [_resize(x, self.resized(image_size(x)), antialias=self.antialias) for x in normalised]
+        resized = [resize(x, self.resized_size(image_size(x)), antialias=self.antialias) for x in normalised]
         sizes = [image_size(image) for image in resized]
-        height = _round_up(max(h for h, _ in sizes), self.size_divisor)
-        width = _round_up(max(w for _, w in sizes), self.size_divisor)
+        height = _round_up(max(h for h, _ in sizes), self.size_divisible)
+        width = _round_up(max(w for _, w in sizes), self.size_divisible)
         # Padding with 0 after normalising is padding with the mean colour.
         padded = [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in resized]
         pixels = torch.cat(padded).contiguous(memory_format=torch.channels_last)
         return Batch(pixels, sizes, [image_size(image) for image in images])
 
-    def picture(self, batch: Batch, i: int) -> Tensor:
-        """Image i of a batch in its own colours again, padding included: [3, H, W] in 0..1."""
+    def denormalize(self, batch: Batch, i: int) -> Tensor:
+        """Image i of a batch in its original colours, padding included: [3, H, W] in 0..1."""
         mean, std = (batch.pixels.new_tensor(x)[:, None, None] for x in (self.mean, self.std))
         return (batch.pixels[i] * std + mean).clamp(0, 1)
 
-    def targets(self, targets: Sequence[dict[str, Tensor]], batch: Batch, num_classes: int) -> Targets:
-        """Check ground truth (see `MaskRCNN.forward` for its form) and bring it to the batch's sizes."""
+    def preprocess_targets(self, targets: Sequence[dict[str, Tensor]], batch: Batch, num_classes: int) -> Targets:
+        """Check ground truth (its form: see `MaskRCNN`) and resize it to the batch's sizes. Raises ValueError."""
         if len(targets) != len(batch.sizes):
-            raise ValueError(f"{len(batch.sizes)} images but {len(targets)} targets: give one target an image")
+            raise ValueError(f"{len(batch.sizes)} images but {len(targets)} targets: give one target per image")
         for i, target in enumerate(targets):
             check_target(target, i, batch.original_sizes[i], num_classes)
         sizes = list(zip(batch.original_sizes, batch.sizes, strict=True))
@@ -110,8 +106,8 @@ class ImageTransform:
     def _resize_masks(self, masks: Tensor, size: Size) -> Tensor:
         if not len(masks):
             return masks.new_zeros((0, *size))
-        antialias = self.antialias and self.mask_resize == "bilinear"
-        return _resize(masks[:, None], size, self.mask_resize, antialias)[:, 0]
+        antialias = self.antialias and self.mask_interpolation == "bilinear"
+        return resize(masks[:, None], size, self.mask_interpolation, antialias)[:, 0]
 
 
 def scale_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
@@ -133,7 +129,7 @@ def check_image(image: Tensor, i: int) -> None:
         raise ValueError(f"image {i} has shape {tuple(image.shape)}; expected [3, H, W] (one RGB image)")
     if not image.is_floating_point():
         raise ValueError(f"image {i} is {image.dtype}; expected float in 0..1: divide 8-bit pixels by 255")
-    if not image.is_cuda and not float(image.amax()) < BRIGHTEST:  # a look at values on a GPU would wait for it
+    if not image.is_cuda and not float(image.amax()) < MAX_PIXEL:  # reading values from a GPU would synchronise
         raise ValueError(
             f"image {i} has values up to {float(image.amax()):g}; expected 0..1: divide 8-bit pixels by 255"
         )
@@ -167,7 +163,8 @@ def check_target(target: dict[str, Tensor], i: int, size: Size, num_classes: int
         raise ValueError(f"target {i} has masks with values up to {float(masks.max()):g}; expected 0 and 1")
 
 
-def _resize(images: Tensor, size: Size, mode: str = "bilinear", antialias: bool = False) -> Tensor:
+def resize(images: Tensor, size: Size, mode: str = "bilinear", antialias: bool = False) -> Tensor:
+    """[B, C, H, W] -> [B, C, *size]. mode: "bilinear" or "nearest"; antialias: see `ImageTransform`."""
     if image_size(images) == size:
         return images
     align_corners = False if mode == "bilinear" else None

@@ -6,30 +6,29 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskrcnn.backbone.norm import Norm
+from maskrcnn.backbone.norm import NormFactory
 from maskrcnn.backbone.resnet import ResNet
-from maskrcnn.describe import description
+from maskrcnn.describe import described
 
 
+@described
 class Features(NamedTuple):
-    """The backbone's output, finest map first: names (P2...), maps [B, C, H_l, W_l], strides in pixels of the batch."""
+    """The backbone's output, finest level first: names (P2 ...), maps [B, C, H_l, W_l], strides in pixels of the batch."""
 
     names: tuple[str, ...]
     maps: tuple[Tensor, ...]
     strides: tuple[int, ...]
 
-    def __repr__(self) -> str:
-        return description(self)
-
 
 class FPN(nn.Module):
     """(C2, ..., C5) -> (P2, ..., P5, P6).
 
-    A 1x1 "lateral" convolution of each C, plus the coarser level upsampled by 2 (nearest), then a 3x3 "output" convolution
-    against the aliasing of upsampling. P6 is every second pixel of P5: only the RPN reads it (a footnote of sec. 4.1).
+    Top-down pathway: each level is a 1x1 "lateral" convolution of its C plus the coarser level, upsampled by 2 (nearest).
+    A 3x3 "output" convolution then reduces the aliasing of upsampling. P6 is P5 subsampled by 2 and read by the RPN only
+    (footnote of sec. 4.1).
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int, norm: Norm | None = None) -> None:
+    def __init__(self, in_channels: Sequence[int], channels: int, norm: NormFactory | None = None) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(_conv(c, channels, 1, norm) for c in in_channels)
         self.output = nn.ModuleList(_conv(channels, channels, 3, norm) for _ in in_channels)
@@ -47,15 +46,15 @@ class FPN(nn.Module):
 class ResNetFPN(nn.Module):
     """A backbone: pixels [B, 3, H, W] -> Features.
 
-    What any backbone tells the rest of the model: `names` and `strides` of its maps, their `channels`, and `roi_levels`,
-    how many of them, from the finest, RoIs are cut from. The RPN reads them all.
+    What the rest of the model needs to know of a backbone: `names` and `strides` of its maps, their `channels`, and
+    `roi_levels`, from how many of the finest levels RoIs are pooled (P2 to P5). The RPN reads all levels.
     """
 
     names = ("P2", "P3", "P4", "P5", "P6")
     strides = (4, 8, 16, 32, 64)
     roi_levels = 4
 
-    def __init__(self, resnet: ResNet, channels: int, norm: Norm | None = None) -> None:
+    def __init__(self, resnet: ResNet, channels: int, norm: NormFactory | None = None) -> None:
         super().__init__()
         self.channels = channels
         self.resnet = resnet
@@ -65,8 +64,8 @@ class ResNetFPN(nn.Module):
         return Features(self.names, self.fpn(self.resnet(pixels)), self.strides)
 
 
-def _conv(in_channels: int, out_channels: int, kernel_size: int, norm: Norm | None) -> nn.Sequential:
-    """A convolution that keeps the size; a norm after it takes the place of its bias."""
+def _conv(in_channels: int, out_channels: int, kernel_size: int, norm: NormFactory | None) -> nn.Sequential:
+    """A convolution that keeps the size. A norm after it makes its bias redundant."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm is None)
     nn.init.kaiming_uniform_(conv.weight, a=1)
     if conv.bias is not None:

@@ -1,19 +1,19 @@
-"""The three normalisations a backbone can be built with.
+"""The three normalisations that a backbone can be built with.
 
-FrozenBatchNorm: for published weights at a batch of 1 or 2, where batch statistics would be noise (He et al. 2017 follow
+Frozen BatchNorm: for published weights with a batch of 1 or 2 images, too few for batch statistics (He et al. 2017 follow
 Ren et al. 2015 in this). BatchNorm: for large batches. GroupNorm (Wu and He 2018): for training from random weights, since
-it does not look across the batch.
+it does not depend on the batch.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Norm = Callable[[int], nn.Module]
-LARGE_GROUP = 16  # channels from which torch's own gradient of GroupNorm is the faster one
+from maskrcnn.kernels import GroupNorm
+
+NormFactory = Callable[[int], nn.Module]  # channels -> module
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -49,68 +49,23 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """norm(conv(x)). A frozen norm is a constant: it goes into the convolution's weights, and no pixel is touched twice.
+    """norm(conv(x)). A frozen norm is a constant factor and shift, so it is folded into the convolution's weights.
 
-    Not where the weights learn: the product would have to be kept for that, which takes more memory than it saves time.
+    Not while the weights are trained: the backward pass would keep the folded weights too, for little gain in time.
     """
-    learns = torch.is_grad_enabled() and conv.weight.requires_grad
-    if learns or not isinstance(norm, FrozenBatchNorm2d):
+    trained = torch.is_grad_enabled() and conv.weight.requires_grad
+    if trained or not isinstance(norm, FrozenBatchNorm2d):
         result: Tensor = norm(conv(x))
         return result
     scale, shift = norm.scale_and_shift()
     return F.conv2d(x, conv.weight * scale[:, None, None, None], shift, conv.stride, conv.padding)
 
 
-class GroupNorm(nn.GroupNorm):
-    """nn.GroupNorm (Wu and He 2018), with a gradient of its own on a CPU.
+def norm_layer(kind: str, eps: float = 1e-5, groups: int = 32) -> NormFactory:
+    """How to build a norm for a number of channels. kind: "frozen_batchnorm", "batchnorm" or "groupnorm", else ValueError.
 
-    For channels that lie side by side in small groups, as they do here, torch takes up to ten times as long for it.
+    groups: of GroupNorm; a layer with fewer channels has one group per channel.
     """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or x.dim() != 4 or self.num_channels // self.num_groups >= LARGE_GROUP:
-            return super().forward(x)
-        result: Tensor = _GroupNormOnCPU.apply(x, self.weight, self.bias, self.num_groups, self.eps)
-        return result
-
-
-class _GroupNormOnCPU(torch.autograd.Function):
-    """y = n * weight + bias, where n = (x - mean) * rstd; mean and rstd = 1 / sqrt(var + eps) are those of a group.
-
-    Since mean and rstd depend on x, the gradient of n, m = grad * weight, loses its own mean and its share along n:
-    grad_x = rstd * (m - mean(m) - n * mean(m * n)). Written out in x that is a * grad + b * x + c.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-        batch, channels, height, width = x.shape
-        y, mean, rstd = torch.native_group_norm(x, weight, bias, batch, channels, height * width, groups, eps)
-        ctx.save_for_backward(x, weight, mean, rstd)
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, rstd = ctx.saved_tensors
-        (batch, groups), size = mean.shape, len(weight) // mean.shape[1]
-        rows, grads = (t.permute(0, 2, 3, 1).flatten(1, 2) for t in (x, grad))  # [N, H * W, C]
-        mean, rstd = (t.float().repeat_interleave(size, dim=1) for t in (mean, rstd))  # [N, C]
-        sum_grad = grads.sum(dim=1).float()  # [N, C]
-        sum_grad_n = ((grads * rows).sum(dim=1).float() - mean * sum_grad) * rstd  # of grad * n
-
-        def mean_in_group(sums: Tensor) -> Tensor:
-            count = size * rows.shape[1]
-            return (sums * weight / count).view(batch, groups, size).sum(dim=2).repeat_interleave(size, dim=1)
-
-        a, b = rstd * weight, -rstd.square() * mean_in_group(sum_grad_n)
-        c = -rstd * mean_in_group(sum_grad) - b * mean
-        a, b, c = (t[:, None].to(x.dtype) for t in (a, b, c))  # [N, 1, C]
-        grad_x = torch.addcmul(torch.addcmul(c, b, rows), a, grads)
-        return grad_x.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), sum_grad_n.sum(0), sum_grad.sum(0), None, None
-
-
-def norm_layer(kind: str, eps: float = 1e-5, groups: int = 32) -> Norm:
-    """A function channels -> module. kind is "frozen_batchnorm", "batchnorm" or "groupnorm"; else ValueError."""
     if kind == "frozen_batchnorm":
         return lambda channels: FrozenBatchNorm2d(channels, eps)
     if kind == "batchnorm":

@@ -7,18 +7,20 @@ Glossary: the stages res2 to res5 are conv2_x to conv5_x of the paper; their out
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskrcnn.backbone.norm import Norm, conv_norm
+from maskrcnn.backbone.norm import NormFactory, conv_norm
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 plus the shortcut (He et al. 2016, fig. 5 left). [N, in, H, W] -> [N, out, H/s, W/s].
 
-    There is no 1x1 that could have the stride: stride_in_1x1 changes nothing.
+    Without a 1x1 that could have the stride, stride_in_1x1 changes nothing.
     """
 
     expansion = 1
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm, stride_in_1x1: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, norm: NormFactory, stride_in_1x1: bool
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.norm1 = norm(out_channels)
@@ -28,7 +30,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.shortcut is None else conv_norm(x, *self.shortcut)
-        # In place, since no gradient needs what a norm or convolution returned before the ReLU.
+        # In place: no backward pass needs the values before the ReLU.
         x = F.relu(conv_norm(x, self.conv1, self.norm1), inplace=True)
         return F.relu(conv_norm(x, self.conv2, self.norm2).add_(shortcut), inplace=True)
 
@@ -38,7 +40,9 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm, stride_in_1x1: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, norm: NormFactory, stride_in_1x1: bool
+    ) -> None:
         super().__init__()
         width = out_channels // 4
         # The original strides in the first 1x1; published torchvision weights were trained with the stride in the 3x3.
@@ -58,15 +62,15 @@ class Bottleneck(nn.Module):
         return F.relu(conv_norm(x, self.conv3, self.norm3).add_(shortcut), inplace=True)
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Sequential | None:
+def _shortcut(in_channels: int, out_channels: int, stride: int, norm: NormFactory) -> nn.Sequential | None:
     """A projection where size or channels change; elsewhere none is needed (He et al. 2016, sec. 3.3, option B)."""
     if stride == 1 and in_channels == out_channels:
         return None
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), norm(out_channels))
 
 
-# Name -> its block, and how many of them are in res2 .. res5.
-KINDS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+# Name -> type of block, number of blocks in res2 .. res5.
+ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
@@ -77,7 +81,7 @@ KINDS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = 
 class Stem(nn.Module):
     """7x7 convolution and 3x3 max pooling, stride 4 together. [N, 3, H, W] -> [N, 64, H/4, W/4]."""
 
-    def __init__(self, norm: Norm) -> None:
+    def __init__(self, norm: NormFactory) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.norm = norm(64)
@@ -91,16 +95,16 @@ class Stem(nn.Module):
 class ResNet(nn.Module):
     """Pixels [N, 3, H, W] -> (C2, C3, C4, C5).
 
-    kind: a key of KINDS; else ValueError. norm: channels -> module. stride_in_1x1: see Bottleneck. frozen_stages: how many
-    of stem, res2, res3, res4, res5, counted from the input, do not train. `channels`: those of C2 to C5.
+    kind: a key of ARCHITECTURES, else ValueError. stride_in_1x1: see Bottleneck. frozen_stages: how many of stem, res2 ..
+    res5, counted from the input, are not trained. Attribute `channels`: those of C2 to C5.
     """
 
-    def __init__(self, kind: str, norm: Norm, stride_in_1x1: bool = False, frozen_stages: int = 0) -> None:
+    def __init__(self, kind: str, norm: NormFactory, stride_in_1x1: bool = False, frozen_stages: int = 0) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"backbone {kind!r} is not known; choose {' or '.join(KINDS)}")
+        if kind not in ARCHITECTURES:
+            raise ValueError(f"backbone {kind!r} is not known; choose {' or '.join(ARCHITECTURES)}")
         self.stem = Stem(norm)
-        block_type, counts = KINDS[kind]
+        block_type, counts = ARCHITECTURES[kind]
         self.channels = tuple(width * block_type.expansion for width in (64, 128, 256, 512))
         in_channels = 64
         for number, (count, channels) in enumerate(zip(counts, self.channels, strict=True), start=2):

@@ -1,8 +1,8 @@
-"""Average precision as COCO defines it (Lin et al. 2014; the paper's measure, He et al. 2017, sec. 4).
+"""Average precision as COCO defines it (Lin et al. 2014), the metric of the paper (He et al. 2017, sec. 4).
 
-A detection is right if it overlaps an object of its class, not yet taken by a better one, with an IoU of at least t. Going
-down all detections of all images by score, precision and recall trace a curve; AP is the area under its envelope, read at
-101 recalls, and the mean of that over t = 0.50, 0.55 .. 0.95 and over the classes that the ground truth has.
+A detection is a true positive if its IoU with an object of its class is at least t and no detection with a higher score
+has taken that object. Going down all detections of all images by score, precision and recall trace a curve. AP is the area
+under its envelope, read at 101 recalls, averaged over t = 0.50, 0.55 .. 0.95 and over the classes in the ground truth.
 
 Glossary: D detections and N objects of one image; T IoU thresholds; K classes.
 """
@@ -13,28 +13,29 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from maskrcnn.evaluation.overlaps import box_areas, box_iou, mask_areas, mask_iou
+from maskrcnn.evaluation.iou import box_areas, box_iou, mask_areas, mask_iou
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
+CLASS_AGNOSTIC = "class_agnostic"  # stands for a class name in results that treat all classes as one
 
-# Areas in pixels: from, to, both included, as in COCO.
+# Areas in square pixels, (smallest, largest), both included, as in COCO.
 AreaRange = tuple[float, float]
-ANY_AREA: AreaRange = (0.0, float("inf"))
+ALL_AREAS: AreaRange = (0.0, float("inf"))
 COCO_AREAS: dict[str, AreaRange] = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}
 
 
 class APResult(NamedTuple):
-    """All in 0..1; nan where there is no object at all. Classes without an object are left out of the dicts and means."""
+    """All in 0..1; nan if there is no object at all. Classes without an object are left out of the dicts and means."""
 
     ap: float
     ap50: float
     ap75: float
-    ar: float  # mean over thresholds and classes of the recall that all detections reach
+    ar: float  # the recall that all detections together reach, averaged over thresholds and classes
     per_class: dict[str, float]  # AP
     per_class_ap50: dict[str, float]
     per_class_ar: dict[str, float]
-    curves: dict[str, np.ndarray]  # precision [T, 101] at the recalls 0, 0.01 .. 1, of each class
+    curves: dict[str, np.ndarray]  # class -> precision [T, 101] at the recalls 0, 0.01 .. 1
 
     def __str__(self) -> str:
         head = f"AP {self.ap:.3f}  AP50 {self.ap50:.3f}  AP75 {self.ap75:.3f}  AR {self.ar:.3f}"
@@ -45,45 +46,44 @@ class APResult(NamedTuple):
 
 
 class _Image(NamedTuple):
-    """What is kept of one image: iou [D, N], scores [D], labels [D], areas [D], gt_labels [N], gt_areas [N], crowd [N]."""
+    """What is kept of one image: all that matching needs, but no masks."""
 
-    iou: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    areas: np.ndarray
-    gt_labels: np.ndarray
-    gt_areas: np.ndarray
-    crowd: np.ndarray
+    iou: np.ndarray  # [D, N]
+    scores: np.ndarray  # [D]
+    labels: np.ndarray  # [D]
+    areas: np.ndarray  # [D]
+    gt_labels: np.ndarray  # [N]
+    gt_areas: np.ndarray  # [N]
+    crowd: np.ndarray  # bool [N]
 
-    def of_class(self, label: int | None, max_detections: int) -> "_Image":
-        """Only one class (all as one for None), detections best first and no more than max_detections."""
-        # Where classes are one, those of equal scores stand by class, as in COCO's own code.
-        by_class, gt_by_class = (np.argsort(x, kind="stable") for x in (self.labels, self.gt_labels))
-        which = by_class if label is None else np.flatnonzero(self.labels == label)
-        which = which[np.argsort(-self.scores[which], kind="stable")][:max_detections]
-        gt = gt_by_class if label is None else np.flatnonzero(self.gt_labels == label)
+    def select_class(self, label: int | None, max_detections: int) -> "_Image":
+        """One class only (None: all classes as one), the best max_detections detections by falling score."""
+        if label is None:  # as in COCO's code, detections with equal scores are then ordered by class
+            pred, gt = (np.argsort(labels, kind="stable") for labels in (self.labels, self.gt_labels))
+        else:
+            pred, gt = np.flatnonzero(self.labels == label), np.flatnonzero(self.gt_labels == label)
+        pred = pred[np.argsort(-self.scores[pred], kind="stable")][:max_detections]
         return _Image(
-            self.iou[np.ix_(which, gt)],
-            *(x[which] for x in (self.scores, self.labels, self.areas)),
-            *(x[gt] for x in (self.gt_labels, self.gt_areas, self.crowd)),
+            self.iou[np.ix_(pred, gt)],
+            *(values[pred] for values in (self.scores, self.labels, self.areas)),
+            *(values[gt] for values in (self.gt_labels, self.gt_areas, self.crowd)),
         )
 
 
-class _Outcome(NamedTuple):
-    """Of one image and class, best detection first: right [T, D], counted [T, D], scores [D], and how many objects there
-    are to find."""
+class _MatchedImage(NamedTuple):
+    """The detections of one image and class, by falling score, after matching."""
 
-    right: np.ndarray
-    counted: np.ndarray
-    scores: np.ndarray
-    objects: int
+    matched: np.ndarray  # bool [T, D]: the detection matches an object
+    counted: np.ndarray  # bool [T, D]: it is a true or a false positive; False: neither
+    scores: np.ndarray  # [D]
+    num_objects: int  # to be found
 
 
 class AveragePrecision:
-    """Takes one image after the other, keeping only IoUs and scores, then computes the average precision of all.
+    """Collects IoUs and scores image by image, then computes the average precision over all images.
 
-    class_names: of labels 1..K; kind: "box" or "mask", what overlaps are measured on; max_detections: how many an image
-    (and class) count, the best.
+    class_names: of labels 1..K; kind: "box" or "mask", what the IoU is computed from; max_detections: how many detections
+    count per image and class, the best first. Raises ValueError for another kind.
     """
 
     def __init__(self, class_names: Sequence[str], kind: str, max_detections: int = 100) -> None:
@@ -93,67 +93,65 @@ class AveragePrecision:
         self.kind = kind
         self.max_detections = max_detections
         self._images: list[_Image] = []
-        # What came of each image, by class (None: any) and area range: the same in every draw of a bootstrap.
-        self._outcomes: dict[tuple[int | None, AreaRange], list[_Outcome]] = {}
-        self._drawn_from: tuple[AveragePrecision, Sequence[int]] | None = None
+        # Matching does not depend on which images are counted, so a bootstrap matches once: (label, areas) -> images.
+        self._matched: dict[tuple[int | None, AreaRange], list[_MatchedImage]] = {}
 
     def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-        """One image. prediction: boxes [D, 4], labels [D], scores [D], masks [D, 1, H, W] (above 0.5 is the object);
-        target: boxes [N, 4], labels [N], masks [N, H, W], and iscrowd [N] if some are crowds, which any number of
-        detections may match without being right or wrong."""
+        """Add one image.
+
+        prediction: boxes [D, 4], labels [D], scores [D], masks [D, 1, H, W] (above 0.5 is the object). target: boxes
+        [N, 4], labels [N], masks [N, H, W], and optionally iscrowd [N]: any number of detections may match a crowd, and
+        are then neither true nor false positives.
+        """
         gt_labels = target["labels"].cpu().numpy()
         crowd = target["iscrowd"].cpu().numpy().astype(bool) if "iscrowd" in target else np.zeros(len(gt_labels), bool)
         if self.kind == "box":
             iou = box_iou(prediction["boxes"], target["boxes"], crowd)
-            areas, gt_areas = (box_areas(x["boxes"]) for x in (prediction, target))
+            areas, gt_areas = box_areas(prediction["boxes"]), box_areas(target["boxes"])
         else:
             iou = mask_iou(prediction["masks"], target["masks"], crowd)
-            areas, gt_areas = (mask_areas(x["masks"], level) for x, level in ((prediction, 0.5), (target, 0)))
+            areas, gt_areas = mask_areas(prediction["masks"], 0.5), mask_areas(target["masks"], 0)
         scores, labels = prediction["scores"].cpu().numpy(), prediction["labels"].cpu().numpy()
         self._images.append(_Image(iou, scores, labels, areas, gt_labels, gt_areas, crowd))
-        self._outcomes.clear()
-        self._drawn_from = None
+        self._matched.clear()
 
     def __len__(self) -> int:
-        """Images so far."""
+        """The number of images so far."""
         return len(self._images)
 
-    def of_images(self, indices: Sequence[int]) -> "AveragePrecision":
-        """The same of some of the images, each as often as it is named: what a bootstrap draws."""
-        drawn = AveragePrecision(self.class_names, self.kind, self.max_detections)
-        drawn._images = [self._images[i] for i in indices]
-        drawn._drawn_from = self, indices
-        return drawn
-
     def area_terciles(self) -> dict[str, AreaRange]:
-        """Ranges that hold a third of the objects each: COCO's were made for other things than cells."""
+        """Area ranges with a third of the objects each: cells are of similar size, so COCO's ranges hardly divide them."""
         areas = np.concatenate([image.gt_areas for image in self._images] or [np.zeros(0)])
         if not len(areas):
             return {}
         low, high = np.quantile(areas, (1 / 3, 2 / 3), method="nearest")
         return {
-            "smallest third": (0, low),
-            "middle third": (low + 1e-6, high),
-            "largest third": (high + 1e-6, float("inf")),
+            "smallest_third": (0, low),
+            "middle_third": (low + 1e-6, high),
+            "largest_third": (high + 1e-6, float("inf")),
         }
 
-    def compute(self, class_agnostic: bool = False, areas: AreaRange = ANY_AREA) -> APResult:
-        """The result over all images so far. class_agnostic: as if all classes were one, called "any".
+    def compute(
+        self, class_agnostic: bool = False, areas: AreaRange = ALL_AREAS, images: Sequence[int] | None = None
+    ) -> APResult:
+        """The result over all images so far.
 
-        areas: only objects within count. A detection that matches one outside, or matches none and is outside itself, is
-        neither right nor wrong.
+        class_agnostic: treat all classes as one, which is called CLASS_AGNOSTIC in the result. areas: count only objects
+        within this range; a detection that matches an object outside it, or matches none and is itself outside, is neither
+        a true nor a false positive. images: count only these, each as often as it is listed.
         """
-        classes = {"any": None} if class_agnostic else {name: k for k, name in enumerate(self.class_names, start=1)}
+        all_classes: dict[str, int | None] = {name: label for label, name in enumerate(self.class_names, start=1)}
         curves: dict[str, np.ndarray] = {}
         recall: dict[str, np.ndarray] = {}
-        for name, label in classes.items():
-            outcomes = self._outcomes_of(label, areas)
-            if any(outcome.objects for outcome in outcomes):
-                curves[name], recall[name] = _precision_and_recall(outcomes)
+        for name, label in ({CLASS_AGNOSTIC: None} if class_agnostic else all_classes).items():
+            matched = self._match(label, areas)
+            selected = matched if images is None else [matched[i] for i in images]
+            if any(image.num_objects for image in selected):
+                curves[name], recall[name] = _precision_and_recall(selected)
         if not curves:
             nan = float("nan")
             return APResult(nan, nan, nan, nan, {}, {}, {}, {})
-        ap = {name: curve.mean(axis=1) for name, curve in curves.items()}
+        ap = {name: curve.mean(axis=1) for name, curve in curves.items()}  # [T] each
         mean = np.mean(list(ap.values()), axis=0)  # [T]
         return APResult(
             ap=float(mean.mean()),
@@ -166,61 +164,48 @@ class AveragePrecision:
             curves=curves,
         )
 
-    def _outcomes_of(self, label: int | None, areas: AreaRange) -> list[_Outcome]:
-        if self._drawn_from:
-            whole, indices = self._drawn_from
-            outcomes = whole._outcomes_of(label, areas)
-            return [outcomes[i] for i in indices]
+    def _match(self, label: int | None, areas: AreaRange) -> list[_MatchedImage]:
         key = label, areas
-        if key not in self._outcomes:
-            images = (image.of_class(label, self.max_detections) for image in self._images)
-            self._outcomes[key] = [_outcome(image, areas) for image in images]
-        return self._outcomes[key]
+        if key not in self._matched:
+            of_class = (image.select_class(label, self.max_detections) for image in self._images)
+            self._matched[key] = [_match_image(image, areas) for image in of_class]
+        return self._matched[key]
 
 
-def _ignored(image: _Image, areas: AreaRange) -> np.ndarray:
-    """bool [N]: the objects that need not be found."""
-    return image.crowd | (image.gt_areas < areas[0]) | (image.gt_areas > areas[1])
-
-
-def _precision_and_recall(outcomes: list[_Outcome]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision [T, 101] and the highest recall [T] of one class that has an object somewhere."""
-    objects = sum(outcome.objects for outcome in outcomes)
-    right = np.concatenate([outcome.right for outcome in outcomes], axis=1)  # [T, all D]
-    counted = np.concatenate([outcome.counted for outcome in outcomes], axis=1)
-    order = np.argsort(-np.concatenate([outcome.scores for outcome in outcomes]), kind="stable")
-    right, wrong = (right & counted)[:, order], (~right & counted)[:, order]
-    true_positives, false_positives = right.cumsum(axis=1), wrong.cumsum(axis=1)
-    recall = true_positives / objects
+def _precision_and_recall(images: list[_MatchedImage]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision [T, 101] and the highest recall [T] of one class with at least one object."""
+    matched, counted = (np.concatenate(parts, axis=1) for parts in zip(*(image[:2] for image in images), strict=True))
+    order = np.argsort(-np.concatenate([image.scores for image in images]), kind="stable")
+    true_positives = (matched & counted)[:, order].cumsum(axis=1)  # [T, all D]
+    false_positives = (~matched & counted)[:, order].cumsum(axis=1)
+    recall = true_positives / sum(image.num_objects for image in images)
     precision = true_positives / np.maximum(true_positives + false_positives, 1)
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # the best precision at this recall or more
-    # Beyond the highest recall reached, precision is 0.
-    envelope = np.pad(envelope, ((0, 0), (0, 1)))
+    envelope = np.pad(envelope, ((0, 0), (0, 1)))  # beyond the highest recall, precision is 0
     index = np.stack([np.searchsorted(r, RECALLS, side="left") for r in recall])  # [T, 101]
     return np.take_along_axis(envelope, index, axis=1), recall.max(axis=1, initial=0)
 
 
-def _outcome(image: _Image, areas: AreaRange) -> _Outcome:
-    """Greedy matching of one image and class at every threshold: which detections match an object, and which count at
-    all: a match with an ignored object does not."""
-    detections, objects = image.iou.shape
-    matched = np.zeros((len(THRESHOLDS), detections), bool)
-    inside = (image.areas >= areas[0]) & (image.areas <= areas[1])
-    counted = np.broadcast_to(inside, matched.shape).copy()  # what matches nothing counts if its own area does
-    ignored = _ignored(image, areas)
-    if not objects:
-        return _Outcome(matched, counted, image.scores, 0)
-    least = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # [T, 1]
-    free = np.ones((len(THRESHOLDS), objects), bool)
+def _match_image(image: _Image, areas: AreaRange) -> _MatchedImage:
+    """Greedy matching at every threshold: each detection, best first, takes the free object that it overlaps most."""
+    num_detections, num_objects = image.iou.shape
+    matched = np.zeros((len(THRESHOLDS), num_detections), bool)
+    in_range = (image.areas >= areas[0]) & (image.areas <= areas[1])
+    counted = np.broadcast_to(in_range, matched.shape).copy()  # for detections that match nothing
+    ignored = image.crowd | (image.gt_areas < areas[0]) | (image.gt_areas > areas[1])  # [N]: need not be found
+    if not num_objects:
+        return _MatchedImage(matched, counted, image.scores, 0)
+    min_iou = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # [T, 1]
+    free = np.ones((len(THRESHOLDS), num_objects), bool)
     rows = np.arange(len(THRESHOLDS))
     for d, iou in enumerate(image.iou):
-        possible = free & (iou >= least)  # [T, N]
-        proper = possible & ~ignored
-        # What is ignored takes only what no other object does.
-        candidates = np.where(proper.any(axis=1, keepdims=True), proper, possible)
+        possible = free & (iou >= min_iou)  # [T, N]
+        preferred = possible & ~ignored
+        # An ignored object is matched only if no other is possible.
+        candidates = np.where(preferred.any(axis=1, keepdims=True), preferred, possible)
         overlap = np.where(candidates, iou, -1.0)
-        best = objects - 1 - overlap[:, ::-1].argmax(axis=1)  # the last of equals, as COCO's loop has it
+        best = num_objects - 1 - overlap[:, ::-1].argmax(axis=1)  # of equal IoUs the last one, as in COCO's loop
         matched[:, d] = candidates[rows, best]
         counted[:, d] = np.where(matched[:, d], ~ignored[best], counted[:, d])
         free[rows, best] &= ~matched[:, d] | image.crowd[best]
-    return _Outcome(matched, counted, image.scores, int((~ignored).sum()))
+    return _MatchedImage(matched, counted, image.scores, int((~ignored).sum()))

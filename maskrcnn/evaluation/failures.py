@@ -1,16 +1,16 @@
-"""Every error of a detector on an image, by kind: what to look at when a number is not as good as it should be.
+"""Every error on an image, sorted by kind: where to look when a metric is low.
 
-Of the cells that no detection matches (IoU 0.5):
-  split         several detections lie in it, and together they cover most of it
-  merged        one detection covers most of it and most of another cell
-  poor outline  a detection lies on it, but not well enough
-  missed        nothing lies on it
-Of the detections:
-  wrong class   matches a cell of another class
-  split         lies in a cell that another detection matches, but beside that one: a piece that was cut off
-  duplicate     lies in a cell that another detection matches, or around it
-  nothing there most of it lies on no cell
-A detection that is part of a split, a merger or a poor outline is not counted again.
+Kinds of cells that no detection matches (IoU 0.5):
+  split          several detections lie inside the cell and together cover most of it
+  merged         one detection covers most of this cell and most of another
+  poor outline   a detection overlaps the cell, but too little to match
+  missed         no detection overlaps the cell
+Kinds of detections:
+  misclassified  matches a cell of another class
+  split          lies inside a matched cell, mostly on a part that the matching detection leaves out
+  duplicate      lies inside a matched cell, or covers it
+  false positive most of it lies on no cell
+A detection that belongs to a split, merged or poorly outlined cell is not reported again.
 """
 
 from collections.abc import Mapping
@@ -20,100 +20,108 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn.evaluation.cells import Pairs
-from maskrcnn.evaluation.overlaps import mask_areas, mask_intersections
+from maskrcnn.evaluation.instance_metrics import Matches
+from maskrcnn.evaluation.iou import mask_areas, mask_intersections
 
-KINDS = ("missed", "nothing there", "wrong class", "split", "merged", "duplicate", "poor outline")
-MOST = 0.5  # of an area
-TOUCH = 0.1  # IoU from which a detection has to do with a cell
+KINDS = ("missed", "false positive", "misclassified", "split", "merged", "duplicate", "poor outline")
+MIN_OVERLAP = 0.5  # "most of": a larger fraction of an area than this
+MIN_IOU = 0.1  # a detection overlaps a cell if their IoU is larger
 
 
 class Failure(NamedTuple):
-    """kind of KINDS; cell and detection: indices into the image's, None where there is none; box: where to look."""
+    """One error. The indices count cells and detections of the image; None: no cell, or no detection, is involved."""
 
-    kind: str
-    cell: int | None
-    detection: int | None
-    box: tuple[float, float, float, float]
+    kind: str  # one of KINDS
+    gt_index: int | None
+    pred_index: int | None
+    box: tuple[float, float, float, float]  # of the unmatched or misclassified cell, else of the detection
 
 
 class _Overlaps(NamedTuple):
-    """Masks, bool, of detections [D, H, W] and cells [N, H, W]; and shares of areas [D, N]: of the detection that lies in
-    the cell, of the cell that the detection covers; and IoU."""
+    """Masks of one image's detections and cells, and how much each detection overlaps each cell."""
 
-    detections: Tensor
-    cells: Tensor
-    of_detection: NDArray[np.float64]
-    of_cell: NDArray[np.float64]
-    iou: NDArray[np.float64]
+    pred_masks: Tensor  # bool [D, H, W]
+    gt_masks: Tensor  # bool [N, H, W]
+    of_pred: NDArray[np.float64]  # [D, N]: fraction of the detection inside the cell
+    of_gt: NDArray[np.float64]  # [D, N]: fraction of the cell covered by the detection
+    iou: NDArray[np.float64]  # [D, N]
 
     @classmethod
-    def of(cls, masks: Tensor, gt_masks: Tensor) -> "_Overlaps":
-        detections, cells = masks.flatten(0, 1) > 0.5, gt_masks > 0
-        both = mask_intersections(detections, cells)
-        area, gt_area = mask_areas(masks, 0.5)[:, None], mask_areas(gt_masks, 0)[None, :]
-        union = area + gt_area - both
-        shares = [np.divide(both, x, out=np.zeros_like(both), where=x > 0) for x in (area, gt_area, union)]
-        return cls(detections, cells, *shares)
+    def of_masks(cls, masks: Tensor, gt_masks: Tensor) -> "_Overlaps":
+        pred_binary, gt_binary = masks.flatten(0, 1) > 0.5, gt_masks > 0
+        intersection = mask_intersections(pred_binary, gt_binary)
+        pred_area, gt_area = mask_areas(masks, 0.5)[:, None], mask_areas(gt_masks, 0)[None, :]
+        fractions = [
+            np.divide(intersection, area, out=np.zeros_like(intersection), where=area > 0)
+            for area in (pred_area, gt_area, pred_area + gt_area - intersection)
+        ]
+        return cls(pred_binary, gt_binary, *fractions)
 
-    def covered(self, cell: int, by: list[int]) -> float:
-        """The share of the cell that some detections cover together."""
-        own = self.cells[cell]
-        return float((self.detections[by].any(dim=0) & own).sum() / own.sum())
+    def covered(self, gt_index: int, pred_indices: list[int]) -> float:
+        """The fraction of the cell that the detections cover together."""
+        cell = self.gt_masks[gt_index]
+        return float((self.pred_masks[pred_indices].any(dim=0) & cell).sum() / cell.sum())
 
-    def is_beside(self, detection: int, other: int, cell: int) -> bool:
-        """Whether most of what a detection covers of a cell is left free by another one."""
-        part = self.detections[detection] & self.cells[cell]
-        return float((part & self.detections[other]).sum()) < (1 - MOST) * float(part.sum())
+    def leaves_out(self, matched: int, pred_index: int, gt_index: int) -> bool:
+        """Whether the matched detection leaves out most of what another one covers of the cell."""
+        part = self.pred_masks[pred_index] & self.gt_masks[gt_index]
+        return float((part & self.pred_masks[matched]).sum()) < (1 - MIN_OVERLAP) * float(part.sum())
 
 
 def find_failures(
-    prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], pairs: Pairs, min_score: float = 0.5
+    prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], matches: Matches, score_threshold: float = 0.5
 ) -> list[Failure]:
-    """prediction and target as in `match`, pairs what it returned for the same min_score. Sorted by kind."""
-    keep = prediction["scores"] >= min_score
-    overlaps = _Overlaps.of(prediction["masks"][keep], target["masks"])
-    boxes, gt_boxes = prediction["boxes"][keep].tolist(), target["boxes"].tolist()
-    partner = dict(zip(pairs.detections.tolist(), pairs.cells.tolist(), strict=True))
-    found = [
-        Failure("wrong class", cell, detection, tuple(gt_boxes[cell]))
-        for detection, cell in partner.items()
-        if pairs.labels[detection] != pairs.gt_labels[cell]
-    ]
-    loose = [d for d in range(len(boxes)) if d not in partner]
-    explained: set[int] = set()
-    for cell in sorted(set(range(len(gt_boxes))) - set(partner.values())):
-        kind, involved = _unmatched_cell(cell, loose, overlaps)
-        explained.update(involved)
-        found.append(Failure(kind, cell, involved[0] if involved else None, tuple(gt_boxes[cell])))
-    for detection in loose:
-        if detection not in explained:
-            kind, cell_of_it = _loose_detection(detection, partner, overlaps)
-            found.append(Failure(kind, cell_of_it, detection, tuple(boxes[detection])))
-    return sorted(found, key=lambda failure: KINDS.index(failure.kind))
+    """All failures of one image, in the order of KINDS.
 
-
-def _unmatched_cell(cell: int, loose: list[int], overlaps: _Overlaps) -> tuple[str, list[int]]:
-    """The kind of failure, and the detections that have to do with it, the one that best shows it first."""
-    inside = [d for d in loose if overlaps.of_detection[d, cell] > MOST]
-    if len(inside) > 1 and overlaps.covered(cell, inside) > MOST:
-        return "split", inside
-    covering = [d for d in range(len(overlaps.iou)) if overlaps.of_cell[d, cell] > MOST]
-    over_several = [d for d in covering if (overlaps.of_cell[d] > MOST).sum() > 1]
-    touching = [d for d in loose if d in inside or overlaps.iou[d, cell] > TOUCH]
-    if over_several:
-        return "merged", [*over_several, *touching]
-    return ("poor outline", touching) if touching else ("missed", [])
-
-
-def _loose_detection(detection: int, partner: Mapping[int, int], overlaps: _Overlaps) -> tuple[str, int | None]:
-    """The kind of failure of a detection that matches nothing, and the found cell that it has to do with, if any.
-
-    partner: the cell of each detection that matches one.
+    prediction and target: as `match_instances` takes them, with boxes; matches: its result for the same score_threshold.
     """
-    for other, cell in partner.items():
-        if overlaps.of_detection[detection, cell] > MOST and overlaps.is_beside(detection, other, cell):
-            return "split", cell
-        if max(overlaps.of_detection[detection, cell], overlaps.of_cell[detection, cell]) > MOST:
-            return "duplicate", cell
-    return "nothing there", None
+    keep = prediction["scores"] >= score_threshold
+    overlaps = _Overlaps.of_masks(prediction["masks"][keep], target["masks"])
+    boxes, gt_boxes = prediction["boxes"][keep].tolist(), target["boxes"].tolist()
+    gt_of_pred = dict(zip(matches.pred_indices.tolist(), matches.gt_indices.tolist(), strict=True))
+    failures = [
+        Failure("misclassified", gt_index, pred_index, tuple(gt_boxes[gt_index]))
+        for pred_index, gt_index in gt_of_pred.items()
+        if matches.pred_labels[pred_index] != matches.gt_labels[gt_index]
+    ]
+    unmatched = [d for d in range(len(boxes)) if d not in gt_of_pred]
+    explained: set[int] = set()
+    for gt_index in sorted(set(range(len(gt_boxes))) - set(gt_of_pred.values())):
+        kind, involved = _unmatched_cell(gt_index, unmatched, overlaps)
+        explained.update(involved)
+        failures.append(Failure(kind, gt_index, involved[0] if involved else None, tuple(gt_boxes[gt_index])))
+    for pred_index in unmatched:
+        if pred_index not in explained:
+            kind, near = _unmatched_detection(pred_index, gt_of_pred, overlaps)
+            failures.append(Failure(kind, near, pred_index, tuple(boxes[pred_index])))
+    return sorted(failures, key=lambda failure: KINDS.index(failure.kind))
+
+
+def _unmatched_cell(gt_index: int, unmatched: list[int], overlaps: _Overlaps) -> tuple[str, list[int]]:
+    """The kind of failure, and the detections that are involved, the one that shows it best first.
+
+    unmatched: the detections that match no cell.
+    """
+    inside = [d for d in unmatched if overlaps.of_pred[d, gt_index] > MIN_OVERLAP]
+    if len(inside) > 1 and overlaps.covered(gt_index, inside) > MIN_OVERLAP:
+        return "split", inside
+    covering = [d for d in range(len(overlaps.iou)) if overlaps.of_gt[d, gt_index] > MIN_OVERLAP]
+    covering_several = [d for d in covering if (overlaps.of_gt[d] > MIN_OVERLAP).sum() > 1]
+    overlapping = [d for d in unmatched if d in inside or overlaps.iou[d, gt_index] > MIN_IOU]
+    if covering_several:
+        return "merged", [*covering_several, *overlapping]
+    return ("poor outline", overlapping) if overlapping else ("missed", [])
+
+
+def _unmatched_detection(pred_index: int, gt_of_pred: Mapping[int, int], overlaps: _Overlaps) -> tuple[str, int | None]:
+    """The kind of failure, and the matched cell that the detection overlaps, if any.
+
+    gt_of_pred: the cell of each detection that matches one.
+    """
+    for matched, gt_index in gt_of_pred.items():
+        of_pred, of_gt = overlaps.of_pred[pred_index, gt_index], overlaps.of_gt[pred_index, gt_index]
+        if of_pred > MIN_OVERLAP and overlaps.leaves_out(matched, pred_index, gt_index):
+            return "split", gt_index
+        if max(of_pred, of_gt) > MIN_OVERLAP:
+            return "duplicate", gt_index
+    return "false positive", None

@@ -1,23 +1,25 @@
-"""What the second stage says of every RoI: its class, its box, its mask (He et al. 2017, sec. 3, L_cls, L_box, L_mask)."""
+"""What is in each RoI: class, box and mask, and how detections are made of them (He et al. 2017, sec. 3 and 3.1)."""
 
 from maskrcnn.heads.box import BoxHead, BoxLosses, BoxPrediction, box_loss
-from maskrcnn.heads.detections import Detections, Detector, named_once, objects_found
 from maskrcnn.heads.mask import MaskHead, MaskPrediction, MaskTargets, mask_loss, mask_targets
-from maskrcnn.heads.paste import paste_masks
+from maskrcnn.heads.paste import label_map, paste_masks, restore
+from maskrcnn.heads.postprocess import BoxPostProcessor, Detections, class_agnostic_nms, confident_objects
 
 __all__ = [
     "BoxHead",
     "BoxLosses",
+    "BoxPostProcessor",
     "BoxPrediction",
     "Detections",
-    "Detector",
     "MaskHead",
     "MaskPrediction",
     "MaskTargets",
     "box_loss",
+    "class_agnostic_nms",
+    "confident_objects",
+    "label_map",
     "mask_loss",
     "mask_targets",
-    "named_once",
-    "objects_found",
     "paste_masks",
+    "restore",
 ]

@@ -1,7 +1,7 @@
-"""From a 28 x 28 mask in its box to a mask over the image (He et al. 2017, sec. 3.1 "Inference"), to a fraction of a pixel.
+"""From a 28 x 28 mask in its box to a mask over the image (He et al. 2017, sec. 3.1 "Inference"), with sub-pixel accuracy.
 
-RoIAlign cuts: mask cell i covers 1 / M of the box, and its centre is at (i + 0.5) / M of it. Pasting is the inverse: every
-pixel inside the box reads the mask at its own centre, bilinearly. The box is never rounded to whole pixels.
+Pasting is the inverse of RoIAlign's cropping: mask pixel i covers 1 / M of the box, and its centre is at (i + 0.5) / M of
+it. Every image pixel inside the box reads the mask at its own centre, bilinearly. The box is never rounded to whole pixels.
 
 Glossary: D detections; M the side of a mask; H, W the size of the image.
 """
@@ -9,11 +9,14 @@ Glossary: D detections; M the side of a mask; H, W the size of the image.
 import torch
 from torch import Tensor
 
+from maskrcnn.heads.postprocess import Detections
+from maskrcnn.images import Batch, scale_boxes
+
 
 def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """masks [D, M, M] probabilities, boxes [D, 4] in pixels of the image, size (H, W) -> probabilities [D, H, W].
 
-    A pixel whose centre lies outside the box is 0. Bilinear interpolation is separable, so it is two matrix products.
+    A pixel whose centre is outside the box is 0. Bilinear interpolation is separable, so it is two matrix products.
     """
     rows = _interpolation(boxes[:, 1], boxes[:, 3], masks.shape[-2], size[0])  # [D, H, M]
     columns = _interpolation(boxes[:, 0], boxes[:, 2], masks.shape[-1], size[1])  # [D, W, M]
@@ -21,22 +24,38 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         return rows @ masks.to(rows.dtype) @ columns.transpose(1, 2)  # [D, H, M] x [D, M, M] x [D, M, W]
 
 
-def _interpolation(start: Tensor, end: Tensor, cells: int, pixels: int) -> Tensor:
-    """How much of each of M mask cells is in each pixel of one axis, [D, pixels, M], for boxes from start to end [D]."""
+def _interpolation(start: Tensor, end: Tensor, mask_pixels: int, pixels: int) -> Tensor:
+    """The weights of M mask pixels in each image pixel along one axis, [D, pixels, M], for boxes from start to end [D]."""
     centre = torch.arange(pixels, device=start.device, dtype=start.dtype) + 0.5
     inside = (centre > start[:, None]) & (centre < end[:, None])  # [D, pixels]
     length = (end - start).clamp(min=torch.finfo(start.dtype).tiny)
-    position = (centre - start[:, None]) / length[:, None] * cells - 0.5  # in mask cells, counted from centre to centre
-    # Between the box's edge and the first cell's centre there is only that cell to read.
-    position = position.clamp(0, cells - 1)
-    distance = (position[..., None] - torch.arange(cells, device=start.device)).abs()  # [D, pixels, M]
+    # In mask pixels, 0 at the centre of the first.
+    position = (centre - start[:, None]) / length[:, None] * mask_pixels - 0.5  # [D, pixels]
+    # Between the box's edge and the centre of the outermost mask pixel there is only that pixel to read.
+    position = position.clamp(0, mask_pixels - 1)
+    distance = (position[..., None] - torch.arange(mask_pixels, device=start.device)).abs()  # [D, pixels, M]
     return (1 - distance).clamp(min=0) * inside[..., None]
 
 
-def label_map(masks: Tensor, threshold: float = 0.5) -> Tensor:
-    """masks [D, 1, H, W] probabilities -> int32 [H, W]: 0 is background, d + 1 the object whose probability is highest.
+def restore(batch: Batch, detections: Detections, mask_rois: list[Tensor], masks: Tensor) -> list[dict[str, Tensor]]:
+    """Detections and their masks in pixels of the original images: one dict per image, see `MaskRCNN`.
 
-    Unlike masks, objects of a label map do not overlap.
+    mask_rois: [D_i, 4] for each image, the boxes that the masks [D, M, M] of all images together were predicted in.
+    """
+    results = []
+    for i, mask in enumerate(masks.split([len(boxes) for boxes in detections.boxes])):
+        size = batch.original_sizes[i]
+        boxes = scale_boxes(detections.boxes[i], batch.sizes[i], size)
+        pasted = paste_masks(mask, scale_boxes(mask_rois[i], batch.sizes[i], size), size)[:, None]  # [D_i, 1, H, W]
+        result = {"boxes": boxes, "labels": detections.labels[i], "scores": detections.scores[i], "masks": pasted}
+        results.append(result)
+    return results
+
+
+def label_map(masks: Tensor, threshold: float = 0.5) -> Tensor:
+    """masks [D, 1, H, W] probabilities -> int32 [H, W]: 0 is background, d + 1 the object with the highest probability.
+
+    Unlike masks, the objects of a label map do not overlap.
     """
     if not len(masks):
         return torch.zeros(masks.shape[-2:], dtype=torch.int32, device=masks.device)

@@ -1,8 +1,8 @@
-"""Anchors: the reference boxes laid over every cell of every feature map (Ren et al. 2015, sec. 3.1.1; Lin et al. 2017,
-sec. 4.1: one scale a level, three ratios).
+"""Anchors: the reference boxes at every location of every feature map (Ren et al. 2015, sec. 3.1.1; Lin et al. 2017,
+sec. 4.1: one scale per level, three aspect ratios).
 
-Glossary: A_cell anchors at one cell; A anchors in all. The order is that of the RPN head's output: level by level, then
-rows, then columns, then the anchors of the cell (ratio by ratio, and within a ratio size by size).
+Glossary: a location is a pixel of a feature map; A_location anchors per location; A anchors in all. Their order is that of
+the RPN head's output: level by level, then rows, columns, and the anchors of a location (by aspect ratio, then by size).
 """
 
 from collections.abc import Sequence
@@ -11,44 +11,42 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maskrcnn.describe import description
+from maskrcnn.describe import described
 
 
+@described
 class Anchors(NamedTuple):
-    """boxes [A, 4] in pixels of the batch, the same for all its images; how many of them lie on each level."""
+    """boxes [A, 4] in pixels of the batch, the same for all its images; per_level: the number of anchors of each level."""
 
     boxes: Tensor
     per_level: tuple[int, ...]
 
-    def __repr__(self) -> str:
-        return description(self)
-
 
 class AnchorGenerator:
-    """sizes: for each level, the square roots of the anchors' areas in pixels. ratios: height / width.
+    """sizes: for each level, the square roots of the anchors' areas in pixels. aspect_ratios: height / width.
 
-    `offset` places the anchor in its cell, in cells: 0.5 is the centre, 0 the upper left corner (as torchvision does).
-    `rounded` rounds the anchors of a cell to whole pixels (as torchvision does).
+    offset: where in its location an anchor is centred: 0.5 the middle, 0 the upper left corner (as torchvision does).
+    rounded: round the base anchors to whole pixels (as torchvision does).
     """
 
     def __init__(
         self,
         sizes: Sequence[Sequence[float]],
-        ratios: Sequence[float],
+        aspect_ratios: Sequence[float],
         offset: float = 0.5,
         rounded: bool = False,
     ) -> None:
         if len({len(s) for s in sizes}) != 1:
             raise ValueError(f"the RPN head is shared by all levels, so each needs as many anchor sizes; got {sizes}")
         self.sizes = [tuple(s) for s in sizes]
-        self.ratios = tuple(ratios)
+        self.aspect_ratios = tuple(aspect_ratios)
         self.offset = offset
         self.rounded = rounded
 
     @property
-    def per_cell(self) -> int:
-        """How many anchors stand on one cell."""
-        return len(self.sizes[0]) * len(self.ratios)
+    def num_anchors_per_location(self) -> int:
+        """A_location, the same on every level."""
+        return len(self.sizes[0]) * len(self.aspect_ratios)
 
     def __call__(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> Anchors:
         """maps: [B, C, H_l, W_l] for each level; image_size: padded (height, width) of the batch."""
@@ -58,20 +56,20 @@ class AnchorGenerator:
         return Anchors(torch.cat(levels), tuple(len(level) for level in levels))
 
     def _level(
-        self, sizes: tuple[float, ...], cells: Sequence[int], image_size: tuple[int, int], device: torch.device
+        self, sizes: tuple[float, ...], map_size: Sequence[int], image_size: tuple[int, int], device: torch.device
     ) -> Tensor:
-        # The stride that the map really has, which for a padded size that the level does not divide is not 2^l.
+        # The actual stride of the map: not 2^l where the padded size is no multiple of it.
         y, x = (
             (torch.arange(n, dtype=torch.float32, device=device) + self.offset) * (length // n)
-            for n, length in zip(cells, image_size, strict=True)
+            for n, length in zip(map_size, image_size, strict=True)
         )
         y, x = torch.meshgrid(y, x, indexing="ij")
         centres = torch.stack([x, y, x, y], dim=-1)  # [H_l, W_l, 4]
-        return (centres[:, :, None] + self.cell(sizes).to(device)).reshape(-1, 4)  # [H_l * W_l * A_cell, 4]
+        return (centres[:, :, None] + self.base_anchors(sizes).to(device)).reshape(-1, 4)  # [H_l * W_l * A_location, 4]
 
-    def cell(self, sizes: Sequence[float]) -> Tensor:
-        """The anchors of one cell, around (0, 0): [A_cell, 4], each of area size^2 and height / width = ratio."""
-        root = torch.tensor(self.ratios, dtype=torch.float32).sqrt()[:, None]  # [ratios, 1]
+    def base_anchors(self, sizes: Sequence[float]) -> Tensor:
+        """The anchors of one location, centred on (0, 0): [A_location, 4], of area size^2 and height / width = ratio."""
+        root = torch.tensor(self.aspect_ratios, dtype=torch.float32).sqrt()[:, None]  # [aspect ratios, 1]
         size = torch.tensor(sizes, dtype=torch.float32)[None]  # [1, sizes]
         half_width, half_height = (size * (1 / root)).flatten() / 2, (size * root).flatten() / 2
         boxes = torch.stack([-half_width, -half_height, half_width, half_height], dim=1)

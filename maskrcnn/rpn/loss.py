@@ -1,7 +1,7 @@
-"""What the RPN learns from: each anchor is object, background or neither; a balanced sample of them is drawn; two losses
-(Ren et al. 2015, sec. 3.1.2, eq. 1; the sample, sec. 3.1.3).
+"""The RPN's targets and losses: label each anchor as object, background or ignored, sample a balanced batch of them, compute
+two losses (Ren et al. 2015, sec. 3.1.2, eq. 1; sampling: sec. 3.1.3).
 
-Glossary: S anchors sampled in the batch, P of them positive. Anchors of all images are counted in one row of B * A.
+Glossary: S anchors sampled in the batch, P of them positive. Anchors of all images are indexed together, in 0..B * A - 1.
 """
 
 from typing import NamedTuple
@@ -11,38 +11,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskrcnn import boxes as box_algebra
-from maskrcnn.describe import description
+from maskrcnn.describe import described
 from maskrcnn.matching import BalancedSampler, match
 from maskrcnn.rpn.anchors import Anchors
 from maskrcnn.rpn.head import RPNPrediction
 
 
+@described
 class RPNTargets(NamedTuple):
-    """The anchors that learn: positive [P] and negative [S - P], indices into B * A, and the positives' deltas [P, 4]."""
+    """The sampled anchors: positive [P], negative [S - P], indices into B * A; deltas [P, 4], targets of the positives."""
 
     positive: Tensor
     negative: Tensor
     deltas: Tensor
 
-    def __repr__(self) -> str:
-        return description(self)
 
-
+@described
 class RPNLosses(NamedTuple):
     """objectness, deltas: scalars."""
 
     objectness: Tensor
     deltas: Tensor
 
-    def __repr__(self) -> str:
-        return description(self)
-
 
 class RPNTargetAssigner:
-    """Matches anchors with ground truth and draws the sample. The thresholds are IoUs (0.7 and 0.3 in the paper)."""
+    """Matches anchors to ground truth and samples them. The thresholds are IoUs (0.7 and 0.3 in the paper)."""
 
-    def __init__(self, positive_iou: float, negative_iou: float, sampler: BalancedSampler) -> None:
-        self.positive_iou, self.negative_iou = positive_iou, negative_iou
+    def __init__(self, fg_iou_thresh: float, bg_iou_thresh: float, sampler: BalancedSampler) -> None:
+        self.fg_iou_thresh, self.bg_iou_thresh = fg_iou_thresh, bg_iou_thresh
         self.sampler = sampler
 
     @torch.no_grad()
@@ -58,9 +54,9 @@ class RPNTargetAssigner:
         return RPNTargets(torch.cat(positives), torch.cat(negatives), torch.cat(deltas))
 
     def match(self, anchors: Anchors, gt_boxes: Tensor) -> Tensor:
-        """The ground truth of every anchor of one image, int64 [A], with the marks of `matching.match`."""
-        overlap = box_algebra.iou(gt_boxes, anchors.boxes)  # [N, A]
-        return match(overlap, self.positive_iou, self.negative_iou, keep_best=True)
+        """The ground truth of every anchor of one image: int64 [A], see `matching.match`."""
+        iou = box_algebra.iou(gt_boxes, anchors.boxes)  # [N, A]
+        return match(iou, self.fg_iou_thresh, self.bg_iou_thresh, allow_low_quality_matches=True)
 
 
 def rpn_loss(prediction: RPNPrediction, targets: RPNTargets, beta: float) -> RPNLosses:

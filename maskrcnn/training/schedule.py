@@ -1,0 +1,66 @@
+"""The learning rate, and how far a run is, counted in steps or in minutes."""
+
+import dataclasses
+import math
+import time
+
+WARMUP_STEPS = 50
+MAX_VALIDATION_FRACTION = 0.05  # of the training time may be spent on validation
+
+
+def lr_at(step: int, progress: float, peak_lr: float, decay_fraction: float) -> float:
+    """The learning rate of a step: linear warm-up, then peak_lr, then half a cosine to zero over the last decay_fraction.
+
+    step counts from 0; progress: fraction of the run that is done.
+    """
+    warmup = min(1.0, (step + 1) / WARMUP_STEPS)
+    decayed = min(max(0.0, (progress - (1 - decay_fraction)) / decay_fraction), 1.0)
+    return peak_lr * warmup * 0.5 * (1 + math.cos(math.pi * decayed))
+
+
+@dataclasses.dataclass
+class RunClock:
+    """Measures a run of total_steps or, if minutes is not None, of that much time, validation included."""
+
+    total_steps: int
+    minutes: float | None
+    step: int = 0
+    seconds_before_resume: float = 0.0
+    validation_seconds: float = 0.0  # of the last validation; the remaining time must include one more
+    started: float = dataclasses.field(default_factory=lambda: time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """Since the start, including the time before the run was resumed."""
+        return self.seconds_before_resume + time.monotonic() - self.started
+
+    @property
+    def progress(self) -> float:
+        """0 at the start, 1 at the end of training."""
+        if self.minutes is None:
+            return self.step / self.total_steps
+        return self.seconds / max(1.0, 60 * self.minutes - 1.1 * self.validation_seconds)
+
+    @property
+    def seconds_left(self) -> int:
+        """Estimated from the speed so far."""
+        return max(0, int(self.seconds * (1 / max(self.progress, 1e-6) - 1)))
+
+    def finished(self, steps_per_epoch: int) -> bool:
+        """Whether the run is over, or less than a tenth of an epoch is left: too short to be worth a validation."""
+        return self.progress >= 1 or (self.step > 0 and self.steps_until(1.0) < 0.1 * steps_per_epoch)
+
+    def steps_until(self, progress: float) -> float:
+        """The number of steps until that fraction of the run, estimated from the speed so far."""
+        return self.step * (progress / max(self.progress, 1e-6) - 1)
+
+    def epochs_until_validation(self, steps_per_epoch: int, until: float = 1.0) -> int:
+        """Epochs to train before validating again: 1 the first time, later enough that validation takes at most
+        MAX_VALIDATION_FRACTION of the time. Never past `until`, a fraction of the run; a remainder shorter than one epoch
+        is merged into the last block."""
+        if self.step == 0:
+            return 1
+        seconds_per_epoch = self.seconds / self.step * steps_per_epoch
+        enough = math.ceil(self.validation_seconds / (MAX_VALIDATION_FRACTION * seconds_per_epoch))
+        left = self.steps_until(until) / steps_per_epoch
+        return max(1, math.ceil(left - 1e-6) if left < enough + 1 else enough)

@@ -1,0 +1,132 @@
+"""Images, objects and boxes: the building blocks of every other picture.
+
+Functions that draw on an Axes take it and return it, so that a notebook can arrange several of them. Coordinates are
+continuous: pixel i covers [i, i + 1).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
+# tab10 without the greys, browns and pinks of a stained smear; these follow for longer lists of classes.
+CLASS_COLOURS = [COLOURS[i] for i in (0, 1, 2, 8, 3, 9, 4, 5, 6, 7)]
+GREY = "0.55"  # background RoIs and negative anchors
+
+LABEL_SIZE = 8  # points
+
+
+def class_colour(label: int) -> Any:
+    """The colour of label 1..K, the same in every picture."""
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+
+
+def draw_image(ax: Axes, image: Tensor) -> Axes:
+    """image: float [3, H, W] in 0..1."""
+    height, width = image.shape[-2:]
+    ax.imshow(image.permute(1, 2, 0).clamp(0, 1).cpu().numpy(), extent=(0, width, height, 0), interpolation="nearest")
+    ax.set_axis_off()
+    return ax
+
+
+def draw_objects(
+    ax: Axes, image: Tensor, objects: Mapping[str, Tensor], class_names: Sequence[str], score_threshold: float = 0.0
+) -> Axes:
+    """The image with the outline, the box and the class of each object.
+
+    image: float [3, H, W] in 0..1; objects: a target or a prediction of `MaskRCNN`: boxes [N, 4], labels [N] in 1..K,
+    masks [N, H, W] or [N, 1, H, W], and scores [N] in a prediction. Objects with a lower score than score_threshold are
+    left out.
+    """
+    draw_image(ax, image)
+    scores = objects.get("scores")
+    height, width = image.shape[-2:]
+    ax.set(xlim=(0, width), ylim=(height, 0))
+    for i, (box, label) in enumerate(zip(objects["boxes"].tolist(), objects["labels"].tolist(), strict=True)):
+        if scores is not None and scores[i] < score_threshold:
+            continue
+        colour = class_colour(label)
+        mask = objects["masks"][i].reshape(height, width).float().cpu().numpy()
+        draw_outline(ax, mask, colour)
+        text = class_names[label - 1] if scores is None else f"{class_names[label - 1]} {scores[i]:.2f}"
+        draw_box(ax, box, text, colour)
+    return ax
+
+
+def draw_outline(ax: Axes, mask: np.ndarray, colour: Any, fill: bool = True) -> Axes:
+    """The contour of a mask [H, W] of probabilities at 0.5. fill: tint the area inside, too."""
+    if mask.max(initial=0) < 0.5:
+        return ax
+    # A frame of background closes contours at the border. Contour levels run through pixel centres, hence - 0.5.
+    framed = np.pad(mask, 1)
+    x, y = np.arange(framed.shape[1]) - 0.5, np.arange(framed.shape[0]) - 0.5
+    if fill:
+        ax.contourf(x, y, framed, levels=[0.5, np.inf], colors=[colour], alpha=0.25)
+    ax.contour(x, y, framed, levels=[0.5], colors=[colour], linewidths=1.5)
+    return ax
+
+
+def draw_box(ax: Axes, box: Sequence[float], text: str, colour: Any, line: str = "--") -> Axes:
+    """A box (x1, y1, x2, y2) with a label. Draw the image first: its limits decide on which side of the box the label is."""
+    x1, y1, x2, y2 = box
+    width = 0.8 if line == "--" else 1.5
+    ax.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=colour, linewidth=width, linestyle=line)
+    if text:
+        _draw_label(ax, box, text, colour)
+    return ax
+
+
+def _draw_label(ax: Axes, box: Sequence[float], text: str, colour: Any) -> None:
+    """White text on a colour, on the upper edge of a box.
+
+    The size of the text is only known when the figure is rendered. To stay inside the image a label starts at the box's
+    left corner in the left half and ends at its right corner in the right half; near the image's upper border it hangs
+    inside the box instead of standing on it.
+    """
+    x1, y1, x2, _ = box
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()  # y points down: bottom > top
+    pixels = (
+        2 * LABEL_SIZE / 72 * ax.figure.dpi
+    )  # more than enough for a line of text: a layout may still shrink the Axes
+    hangs = (y1 - top) / (bottom - top) < pixels / ax.bbox.height
+    x, side = (max(x1, left), "left") if x1 < (left + right) / 2 else (min(x2, right), "right")
+    y, edge = (max(y1, top), "top") if hangs else (y1, "bottom")
+    patch = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
+    ax.text(x, y, text, ha=side, va=edge, fontsize=LABEL_SIZE, color="white", bbox=patch, clip_on=True)
+
+
+def draw_boxes(ax: Axes, boxes: Tensor, label: str | None = None, **style: Any) -> Axes:
+    """Outlines of boxes [N, 4], fast for hundreds of them. label: for the legend; style: of the PatchCollection."""
+    corners = boxes.detach().cpu().tolist()
+    rectangles = [Rectangle((x1, y1), x2 - x1, y2 - y1) for x1, y1, x2, y2 in corners]
+    ax.add_collection(PatchCollection(rectangles, facecolor="none", **{"linewidth": 1.2, **style}))
+    if label:
+        ax.plot([], [], color=style["edgecolor"], label=label)
+    return ax
+
+
+def legend_below(ax: Axes) -> Axes:
+    """A legend under the picture, where it hides nothing."""
+    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, borderaxespad=0.3, frameon=False)
+    return ax
+
+
+def overlay(
+    image: Tensor, objects: Mapping[str, Tensor], class_names: Sequence[str], score_threshold: float = 0.0
+) -> np.ndarray:
+    """The picture of `draw_objects` at the image's size: uint8 [H, W, 3]."""
+    height, width = image.shape[-2:]
+    dpi = 128  # with a power of two, inches * dpi is exactly the size in pixels (29 / 100 * 100 is 28.999999999999996)
+    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
+    draw_objects(figure.add_axes((0, 0, 1, 1)), image, objects, class_names, score_threshold)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
