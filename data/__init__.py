@@ -1,2 +1,1 @@
-"""Images of stained blood smears: finding them (lisc), reading them (dataset), dividing them (splits), drawing artificial
-ones (synthetic), changing them (augment)."""
+"""Images of stained blood smears: formats, reading, splits, augmentation, batches, inspection, synthetic smears."""

@@ -1,0 +1,39 @@
+"""LISC as unzipped (Rezatofighi and Soltanian-Zadeh 2011): its folders, its grey codes, the margin of its masks.
+
+Main Dataset / <class> / 1.bmp
+Ground Truth Segmentation / <class> / areaforexpert1 / 1_expert.bmp
+More Dataset without Ground Truth / ...
+"""
+
+from pathlib import Path
+
+from data.formats.folders import child, pair, unlabelled
+from data.records import DatasetIndex, Skipped
+
+MARKERS = (("Main Dataset",),)  # folders by which the format is recognised
+
+# LISC's masks lack this many pixels on every side of the image: 712 x 568 beside 720 x 576.
+MASK_MARGIN = 4
+
+# Grey codes of cytoplasm and nucleus. The basophil's nucleus is hidden: one code for the whole cell.
+GREY_CODES = {
+    "basophil": (50, 50),
+    "eosinophil": (75, 100),
+    "lymphocyte": (125, 150),
+    "monocyte": (175, 200),
+    "neutrophil": (225, 255),
+}
+
+
+def read_index(root: Path, problems: list[str]) -> DatasetIndex:
+    """The records below root. Folders that are not as expected are added to problems."""
+    without_masks = unlabelled(child(root, "More Dataset without Ground Truth"))
+    masks = child(root, "Ground Truth Segmentation")
+    if masks is None:
+        problems.append(f"{root / 'Ground Truth Segmentation'}: no such folder; unzip all of the archive")
+        return DatasetIndex(root, [], None, without_masks, [])
+    # Only the first expert's masks: some copies of LISC also have those of a second expert.
+    masks = child(masks, "areaforexpert1") or masks
+    skipped: list[Skipped] = []
+    records = pair(child(root, "Main Dataset") or root, masks, problems, skipped)
+    return DatasetIndex(root, records, None, without_masks, skipped)

@@ -1,0 +1,91 @@
+"""What a data set contains, and whether its annotation is right: a report to read and a contact sheet to look at."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from data.duplicates import members_by_group
+from data.inspect.background_control import control_of_splits
+from data.splits import Splits
+from maskrcnn.visualization.drawing import draw_objects
+
+COLUMNS, ROWS = 6, 8  # of the contact sheet
+
+
+def dataset_report(splits: Splits) -> str:
+    """Images, cells per class, sizes, doubtful classes, repeated fields, and the files that were left out and why."""
+    names = splits.val.class_names
+    lines = [f"{'':14s}" + "".join(f"{name:>12s}" for name in ("images", *names))]
+    for name, dataset in {"training": splits.train, "validation": splits.val}.items():
+        cells = Counter(names[label - 1] for sample in dataset.samples for label in sample.labels.tolist())
+        lines.append(f"{name:14s}{len(dataset):12d}" + "".join(f"{cells[label]:12d}" for label in names))
+    samples = [*splits.train.samples, *splits.val.samples]
+    sizes = Counter(f"{s.instance_map.shape[1]} x {s.instance_map.shape[0]}" for s in samples)
+    lines.append("sizes: " + ", ".join(f"{size} ({count})" for size, count in sizes.most_common()))
+    lines.append(f"cells per image: {_range([len(s.labels) for s in samples])}")
+    sides = [max(box[2] - box[0], box[3] - box[1]) for s in samples for box in s.boxes.tolist()]
+    lines.append(f"longer side of a cell's box, pixels: {_range(sides)}")
+    lines.append(f"fragments of masks too small to be a cell, left out: {sum(s.fragments for s in samples)}")
+    for record, sample in zip([*splits.train.records, *splits.val.records], samples, strict=True):
+        if sample.class_conflict:
+            lines.append(
+                f"class in doubt: {record.mask}: {sample.class_conflict}; its folder's, {record.label}, is used"
+            )
+    lines += _repeated_fields(splits)
+    lines.append(f"files left out: {len(splits.skipped) or 'none'}")
+    lines += [f"  {item}" for item in splits.skipped]
+    return "\n".join(lines)
+
+
+def contact_sheet(splits: Splits, count: int = COLUMNS * ROWS) -> Figure:
+    """`count` images, spread evenly over the data set, with the outline and class of every cell."""
+    images = [(dataset, i) for dataset in (splits.train, splits.val) for i in range(len(dataset))]
+    chosen = [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]
+    rows = -(-len(chosen) // COLUMNS)
+    figure = Figure(figsize=(3 * COLUMNS, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, (dataset, i) in zip(axes.flat, chosen, strict=False):
+        image, target = dataset[i]
+        draw_objects(ax, image, target, dataset.class_names)
+        file = dataset.records[i].image
+        ax.set_title(f"{file.parent.name}/{file.name}", fontsize=8)
+    return figure
+
+
+def write_dataset_report(splits: Splits, folder: Path) -> str:
+    """Write data.txt, the report and the background control, and contact-sheet.png. Returns the line of the control."""
+    control = control_of_splits(splits)
+    (folder / "data.txt").write_text(f"{dataset_report(splits)}\n{control}\n", encoding="utf-8")
+    contact_sheet(splits).savefig(folder / "contact-sheet.png", dpi=80)
+    return control
+
+
+def _range(values: Sequence[float]) -> str:
+    low, median, high = np.percentile(values, (0, 50, 100))
+    return f"{low:g} to {high:g}, median {median:g}"
+
+
+def _repeated_fields(splits: Splits) -> list[str]:
+    """The fields of view that several images show, and whether that matters."""
+    records = [*splits.train.records, *splits.val.records]
+    repeated = [indices for indices in members_by_group(splits.groups).values() if len(indices) > 1]
+    lines = [f"fields shown more than once: {len(repeated) or 'none'}"]
+    for indices in repeated:
+        files = " = ".join(f"{records[i].image.parent.name}/{records[i].image.name}" for i in indices)
+        remarks = []
+        if len({records[i].label for i in indices}) > 1:
+            remarks.append("under different classes")
+        if min(indices) < len(splits.train) <= max(indices):
+            remarks.append("in training and in validation")
+        lines.append(f"  {files}" + (f"  ({', '.join(remarks)})" if remarks else ""))
+    if splits.shared_with_train:
+        count = len(splits.shared_with_train)
+        lines.append(
+            f"  {count} validation images show a field of the training set; --folds makes a split without that"
+        )
+    return lines

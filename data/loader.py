@@ -1,0 +1,148 @@
+"""Training batches, made by worker processes while the model computes."""
+
+import contextlib
+import itertools
+import math
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data.augment import Augmentation, Sample, Size, random_dihedral
+from data.dataset import SmearDataset
+
+# Images are stored at this multiple of the training size: enough for any zoom and for soft edges of masks.
+OVERSIZE = 2
+
+
+class AugmentedBatches(Dataset[list[Sample]]):
+    """Augmented batches: item [i, j, ...] is the batch of these images. weights [len(dataset)]: how often the cells of each
+    image are pasted into others."""
+
+    def __init__(
+        self, dataset: SmearDataset, augmentation: Augmentation | None, sizes: Sequence[Size], weights: Tensor
+    ) -> None:
+        self.dataset, self.augmentation, self.sizes, self.weights = dataset, augmentation, sizes, weights
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, indices: list[int]) -> list[Sample]:
+        return random_dihedral([self._sample(i) for i in indices])
+
+    def _sample(self, index: int) -> Sample:
+        if self.augmentation is None:
+            return self.dataset[index]
+        count = int(self.augmentation.copies + torch.rand(1))  # copies = 0.3: 1 in 3 of 10 images; 1.5: 1 or 2
+        donors = torch.multinomial(self.weights, count, replacement=True).tolist() if count else []
+        same_size = [self.dataset[i] for i in donors if self.sizes[i] == self.sizes[index]]  # others would be stretched
+        return self.augmentation(self.dataset[index], self.sizes[index], same_size)
+
+
+class Loader:
+    """Epochs of batches: every image once, in random order, with random flips and quarter turns.
+
+    Yields lists of at most `batch_size` images and targets, on the device, as MaskRCNN takes them.
+    wait_seconds: how long the model has waited for batches, over all epochs so far.
+    """
+
+    def __init__(
+        self,
+        dataset: SmearDataset,
+        batch_size: int,
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+        sizes: Sequence[Size] = (),
+        workers: int | None = None,
+        class_balance: float = 0.0,
+    ) -> None:
+        """augmentation: what else is changed; it needs sizes (height, width), to which each image is resized: the model's
+        own, so that nothing is computed at a higher resolution than needed (see `stored_size`).
+        workers: processes that make the batches; None: as many as suit the device; 0: this process makes them.
+        class_balance: above 0, images, and the cells that are pasted, are sampled with replacement and weighted by
+        `inverse_frequency_weights`. At 1 every class is shown equally often.
+        """
+        weights = inverse_frequency_weights([sample.labels for sample in dataset.samples], class_balance)
+        self.batches = AugmentedBatches(dataset, augmentation, sizes, weights)
+        self.batch_size, self.device, self.class_balance = batch_size, device, class_balance
+        self.workers = suitable_workers(device) if workers is None else workers
+        self.wait_seconds = 0.0
+
+    @property
+    def copy_paste_on(self) -> bool:
+        """Whether cells of other images are pasted in."""
+        return self.batches.augmentation is not None and self.batches.augmentation.copies > 0
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return math.ceil(len(self.batches) / self.batch_size)
+
+    def epochs(self, count: int) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+        """The batches of so many epochs, one epoch after the other."""
+        return itertools.chain.from_iterable(itertools.repeat(self, count))
+
+    def __iter__(self) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+        count = len(self.batches)
+        order = torch.multinomial(self.batches.weights, count, replacement=self.class_balance > 0)
+        sampler = [indices.tolist() for indices in order.split(self.batch_size)]
+        pinned = self.device.type == "cuda"
+        begun = time.perf_counter()
+        # batch_size is None since an item of the sampler is a batch already.
+        loader = DataLoader(self.batches, sampler=sampler, batch_size=None, num_workers=self.workers, pin_memory=pinned)
+        with defer_sigint():
+            batches = iter(loader)
+        for samples in batches:
+            images = [image.to(self.device, non_blocking=True) for image, _ in samples]
+            targets = [{k: v.to(self.device, non_blocking=True) for k, v in target.items()} for _, target in samples]
+            self.wait_seconds += time.perf_counter() - begun
+            yield images, targets
+            begun = time.perf_counter()
+
+
+def stored_size(size: Size) -> Size:
+    """The size at which an image is stored that is resized to `size` in training, see `SmearDataset.downscaled`."""
+    return OVERSIZE * size[0], OVERSIZE * size[1]
+
+
+@contextlib.contextmanager
+def defer_sigint() -> Iterator[None]:
+    """Defer Ctrl-C while worker processes start (it would be lost). SIGINT is also blocked, so that the workers inherit the
+    mask and ignore it."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
+        yield
+        return
+    received = []
+    handler = signal.signal(signal.SIGINT, lambda *_: received.append(True))
+    can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
+    try:
+        yield
+    finally:
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if received and callable(handler):
+        handler(signal.SIGINT, None)
+
+
+def inverse_frequency_weights(labels: Sequence[Tensor], exponent: float) -> Tensor:
+    """How often to sample each image, from the labels [N_i] in it: n ** -exponent, where n images show its rarest class.
+    An image without cells counts as one of the most frequent class."""
+    images_with = Counter(label for in_image in labels for label in in_image.unique().tolist())
+    most = max(images_with.values(), default=1)
+    rarest = [min((images_with[label] for label in in_image.unique().tolist()), default=most) for in_image in labels]
+    return torch.tensor(rarest, dtype=torch.float64) ** -exponent
+
+
+def suitable_workers(device: torch.device) -> int:
+    """One process keeps up with a CPU; a GPU needs more."""
+    cores = os.cpu_count() or 1
+    if device.type == "cuda":
+        return min(8, cores - 1)
+    return min(1, cores - 1)
