@@ -1,353 +1,303 @@
-"""Train Mask R-CNN on stained blood smears: find, outline and name their white cells."""
+"""Train Mask R-CNN on stained blood smears: detect, segment and classify their white blood cells."""
 
 import argparse
+import dataclasses
 import math
 import shlex
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from data import check, synthetic
-from data.anchor_fit import anchor_fit
 from data.augment import Augmentation
-from data.dataset import PARTS, SmearDataset
-from data.lisc import CLASSES, DataError
-from data.loading import Loader
-from data.practice import draw_practice
-from data.scale import fitting_size
-from data.splits import Splits, check_same_images, fingerprints, open_splits, seen_in_training
-from maskrcnn import Config, MaskRCNN, run_folder
-from maskrcnn.evaluation.evaluate import evaluate, table
-from maskrcnn.evaluation.report import write_report
-from maskrcnn.evaluation.validate import score, validate
-from maskrcnn.learner import Learner
-from maskrcnn.precision import PRECISIONS, best_device
-from maskrcnn.run_pictures import examples
-from maskrcnn.schedule import Schedule
-from maskrcnn.settings import parse_settings, share
+from data.dataset import COMPARTMENTS, SmearDataset
+from data.image_size import size_for_cells
+from data.inspect.anchor_fit import anchor_fit
+from data.inspect.report import write_dataset_report
+from data.loader import Loader, stored_size
+from data.splits import (
+    Splits,
+    check_same_images,
+    fingerprints,
+    k_fold,
+    open_dataset,
+    overlap_warning,
+    train_val_split,
+)
+from data.synthetic.dataset import resolve_data
+from data.synthetic.pretraining import pretraining_set
+from maskrcnn import Config, MaskRCNN
+from maskrcnn.evaluation.evaluate import evaluate
+from maskrcnn.evaluation.report import format_table, write_report
+from maskrcnn.evaluation.validate import selection_metric, validate
+from maskrcnn.images import image_size
+from maskrcnn.inference.device import autocast, best_device
+from maskrcnn.inference.export import check_writable
+from maskrcnn.training.arguments import parse_arguments
+from maskrcnn.training.overrides import parse_overrides
+from maskrcnn.training.plots import plot_examples
+from maskrcnn.training.resume import restore, resume_state
+from maskrcnn.training.run_dir import new_run_dir, write_config, write_log
+from maskrcnn.training.schedule import RunClock, lr_at
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint, trained_on
 
-DATA = "data/LISC"
-ON_RESUMING = ("data", "minutes", "epochs")  # what may change when a run is resumed
-EPILOG = """--data is a folder in one of two layouts, told apart by looking:
-  LISC as unzipped      Main Dataset/<class>/N.bmp and Ground Truth Segmentation/<class>/areaforexpert1/N_expert.bmp
-  the tutorial's        train|val/image|mask/<Class>/<Class>_N.png, any non-zero grey of a mask is the cell
-or the word synthetic: a set of artificial smears is drawn into data/synthetic-smears once, and used.
-
-The run folder then holds
-  data.txt           what the data are, what was left out, whether the background alone gives the class away
-  contact-sheet.png  images with every cell's outline
-  anchors.png        sizes of the cells beside those of the anchors, and how well the best anchor overlaps each cell
-  config.json        every hyper-parameter of the model and the arguments of this run
-  log.jsonl          a line a validation, which comes after every epoch, or every few if it takes long: losses, box and
-                     mask AP on the validation images, share of the time spent waiting for images
-  curves.png         the same as curves
-  predictions.png    ground truth beside prediction, for some validation images
-  report.html        how good the best checkpoint is, for which class, how sure that is, where it fails; evaluation.txt,
-                     .json and -*.png hold the same (see evaluate.py)
-  best.pt, last.pt   checkpoints: of the highest mean of mask AP with and without classes, and of the end. Give the folder
-                     to predict.py --weights. Ctrl-C keeps both; --resume goes on
-
-examples:
-  python train.py --data synthetic --minutes 10
-  python train.py --data data/LISC
-  python train.py --data data/LISC --weights maskrcnn_resnet50_fpn_coco.pth --preset torchvision
-  python train.py --resume runs/LISC"""
+WEIGHT_DECAY = 0.05
+MAX_GRAD_NORM = 5.0
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_data(parser.add_argument_group("data"))
-    add_run(parser.add_argument_group("run"))
-    add_training(parser.add_argument_group("training"))
-    add_model(parser.add_argument_group("model"))
-    args = parser.parse_args()
-    given = [
-        name
-        for name in vars(args)
-        if name not in ("resume", *ON_RESUMING) and getattr(args, name) != parser.get_default(name)
-    ]
-    args.changes = {name: value for name in ON_RESUMING if (value := getattr(args, name)) != parser.get_default(name)}
-    if args.resume and given:
-        parser.error(
-            f"argument --{given[0]}: a resumed run goes on with its own; --data may be given, if the data moved, and "
-            "--minutes or --epochs, to make it longer"
-        )
-    for name in ("epochs", "minutes", "batch", "rate"):
-        if getattr(args, name) is not None and not 0 < getattr(args, name) < math.inf:
-            parser.error(f"argument --{name}: must be above 0, got {getattr(args, name)}")
-    if args.practice is None:
-        args.practice = 0.0 if args.weights or args.data == "synthetic" else 0.35
-    for name, allowed in (("practice", args.practice < 1), ("average", args.average < 1), ("decay", args.decay > 0)):
-        if not allowed:
-            parser.error(
-                f"argument --{name}: must be {'above 0' if name == 'decay' else 'below 1'}, got {getattr(args, name)}"
-            )
-    if args.seed < 0:
-        parser.error(f"argument --seed: must be 0 or more, got {args.seed}")
-    if args.fold and args.folds is None:
-        parser.error("argument --fold: says which part of --folds")
+def train(args: argparse.Namespace) -> int:
+    """One training run, from the data to the report. Returns the exit code. Raises ValueError for what cannot be trained.
+
+    The one function of this project that is longer than a screen, so that a step can be read in the order in which it
+    happens.
+    """
+    # Data and model, new or of the run that is resumed. Errors of the user are found here, before any long work.
+    if args.resume:
+        model, saved = load_run(args)
+        _, augmentation = read_overrides(args)
+        torch.manual_seed(args.seed)
+        splits = open_splits(args)
+        check_same_images(splits, saved["trained_on"], saved["validated_on"])
+    else:
+        args.out = new_run_dir(args.out, args.data)
+        check_writable(args.out)
+        model_overrides, augmentation = read_overrides(args)
+        splits = open_splits(args)
+        torch.manual_seed(args.seed)
+        model = new_model(args, splits.train, model_overrides)
+        arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
+        seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
+        saved = {"arguments": arguments, "history": [], "trained_on": seen, "validated_on": fingerprints(splits.val)}
+        if warning := overlap_warning(saved["validated_on"], seen):
+            print(warning, file=sys.stderr)
+    images = {name: saved[name] for name in ("trained_on", "validated_on")}
+    device = best_device()
+    model.to(device)
+    history: list[dict[str, Any]] = saved["history"]
+
+    # Optimizer, clock, moving average.
+    steps_per_epoch = math.ceil(len(splits.train) / args.batch_size)
+    clock = RunClock(round(args.epochs * steps_per_epoch / (1 - args.pretrain_fraction)), args.minutes)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=args.lr, weight_decay=WEIGHT_DECAY, fused=True)
+    ema = AveragedModel(model) if args.ema_decay else None
+    eval_model = cast(MaskRCNN, ema.module) if ema else model  # the one that is validated and saved
+    if args.resume:
+        restore(saved, model, ema, optimizer, clock)
+    phases = open_phases(args, model, splits.train, clock, augmentation)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_config(args.out, saved["arguments"], model)
+    describe_run(args, model, splits)
+
+    def save_last() -> None:
+        state = {"arguments": saved["arguments"], **resume_state(model, ema, optimizer, clock)}
+        save_checkpoint(args.out / "last.pt", eval_model, history=history, **images, **state)
+
     try:
-        settings(args)
-    except ValueError as error:
-        parser.error(str(error))
-    return args
+        while not clock.finished(steps_per_epoch):
+            # Some epochs of the phase that the run is in, as many as are worth a validation.
+            progress = clock.progress  # read once: it may be measured in minutes
+            loader, phase_end = next((phase for phase in phases if progress < phase[1]), phases[-1])
+            pretraining = progress < args.pretrain_fraction
+            stop_at = phase_end if pretraining else 1.0  # pre-training has no epochs worth finishing
+            epochs = clock.epochs_until_validation(len(loader), phase_end)
+            begun, loader.wait_seconds, sums, taken = clock.seconds, 0.0, dict[str, float](), 0
+            model.train()
+            bar = tqdm(loader.epochs(epochs), total=epochs * len(loader), leave=False, disable=None)
+            for batch, targets in bar:
+                # Learning rate.
+                lr = lr_at(clock.step, clock.progress, args.lr, args.lr_decay_fraction)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+
+                # Forward: five losses, added up.
+                with autocast(device, args.precision):
+                    losses = model(batch, targets)
+                loss = torch.stack(list(losses.values())).sum()
+                if not math.isfinite(loss.item()):
+                    raise FloatingPointError(f"the loss is {loss.item()} at step {clock.step}; try a lower --lr")
+
+                # Backward, clip, step.
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
+                optimizer.step()
+                clock.step += 1
+
+                # Moving average of the weights, with a smaller decay at first, so that the random start is soon forgotten.
+                if ema:
+                    n = int(ema.n_averaged)
+                    ema.multi_avg_fn = get_ema_multi_avg_fn(min(args.ema_decay, (1 + n) / (10 + n)))
+                    ema.update_parameters(model)
+
+                # Progress.
+                taken += 1
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value.item()
+                left = tqdm.format_interval(clock.seconds_left)
+                bar.set_postfix_str(f"loss {sum(sums.values()) / taken:.3f}, lr {lr:.1e}, {left} left")
+                if clock.progress >= stop_at:
+                    break
+            bar.close()
+            entry: dict[str, Any] = {
+                "epoch": epochs + (history[-1]["epoch"] if history else 0),
+                "step": clock.step,
+                "pretraining": pretraining,
+                "copy_paste": loader.copy_paste_on,
+                "train": {name: value / taken for name, value in sums.items()},
+                "wait_fraction": loader.wait_seconds / (clock.seconds - begun),
+            }
+
+            # Validate, save, log.
+            begun_validation = time.monotonic()
+            entry |= validate(eval_model, tqdm(splits.val, "validating", leave=False, disable=None), args.precision)
+            clock.validation_seconds = time.monotonic() - begun_validation
+            is_best = all(selection_metric(entry) > selection_metric(earlier) for earlier in history)
+            longer = [*history, {**entry, "minutes": clock.seconds / 60}]
+            if is_best:  # first, so that last.pt never refers to a best.pt that does not exist
+                save_checkpoint(args.out / "best.pt", eval_model, history=longer, **images)
+            history = longer
+            save_last()
+            print(write_log(args.out, history), flush=True)
+    except KeyboardInterrupt:
+        save_last()
+        print(f"\nstopped; continue with: python train.py --resume {shlex.quote(str(args.out))}")
+        return 130
+    if not history:
+        again = f": --resume {shlex.quote(str(args.out))} --minutes ..." if args.resume else ""
+        raise ValueError(f"--minutes {args.minutes:g} ended before the first validation; give the run more{again}")
+    report_best(args, splits, history)
+    return 0
 
 
-def add_data(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--data", default=DATA, metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
-    add("--target", choices=PARTS, default="cell", help="outline whole cells, or their nuclei (default: %(default)s)")
-    add("--folds", type=int, metavar="K", help="cross-validation: divide all images into K parts")
-    add("--fold", type=int, default=0, metavar="k", help="validate on part k, from 0 on (default: %(default)s)")
-    add("--strict", action="store_true", help="stop if any file of the data cannot be used, rather than leave it out")
+def load_run(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
+    """The last checkpoint of the run --resume. Sets args to the run's own, but for what was given to change. Raises
+    ValueError."""
+    if args.resume.is_file():
+        raise ValueError(f"--resume {args.resume}: give the run folder, {shlex.quote(str(args.resume.parent))}")
+    model, saved = load_checkpoint(args.resume / "last.pt")
+    if "lr" not in saved.get("arguments", {}) or "validated_on" not in saved:
+        raise ValueError(
+            f"{args.resume / 'last.pt'}: written by another version or another program, and cannot be resumed; start a new "
+            f"run with --weights {args.resume}"
+        )
+    saved["arguments"] |= args.changes
+    vars(args).update(saved["arguments"], out=args.resume)
+    return model, saved
 
 
-def add_run(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--out", type=Path, metavar="RUN", help="run folder (default: runs/ and the name of the data, numbered)")
-    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, with its own arguments (--data "
-        "may say where the data are now, --minutes or --epochs make it longer)")  # fmt: skip
-    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware has it")
-    add("--seed", type=int, default=0, help="of weights, order and augmentation (default: %(default)s)")
+def read_overrides(args: argparse.Namespace) -> tuple[dict[str, Any], Augmentation | None]:
+    """--override: fields of the model's Config, and the augmentation (None for flips only). Raises ValueError."""
+    of_model, of_augmentation = parse_overrides(args.override, Config(), Augmentation())
+    if of_augmentation and args.augment == "flips":
+        raise ValueError(f"--override {next(iter(of_augmentation))} has no effect with --augment flips")
+    if "class_names" in of_model:
+        raise ValueError("--override class_names: the classes are those of the data")
+    return of_model, Augmentation(**of_augmentation) if args.augment == "full" else None
 
 
-def add_training(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--epochs", type=int, default=40, help="times that as many images are drawn as there are to train on; practice "
-        "comes on top (default: %(default)s)")  # fmt: skip
-    add("--minutes", type=float, help="train for this long instead; the learning rate falls with the time left")
-    add("--batch", type=int, default=2, help="images a step (default: %(default)s)")
-    add("--rate", type=float, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
-    add("--decay", type=share, default=0.5, metavar="SHARE", help="the last share of the run, over which the rate falls and "
-        "the data's own images have no cells pasted in (default: %(default)s)")  # fmt: skip
-    add("--average", type=share, default=0.998, metavar="B", help="validate and keep the exponential moving average of the "
-        "weights with this decay a step, such as 0.998; 0: the weights themselves (default: %(default)s)")  # fmt: skip
-    add("--practice", type=share, metavar="SHARE", help="pre-training: the first share of the run learns from synthetic "
-        "smears, crowded with cells of all classes, at the data's scale (default: 0.35; 0 with synthetic data or "
-        "--weights)")  # fmt: skip
-    add("--balance", type=share, default=0.5, metavar="SHARE", help="0: every image once an epoch; above it they are drawn "
-        "with replacement, those of rare classes more often; 1: every class as often (default: %(default)s)")  # fmt: skip
-    add("--augment", choices=("all", "turns"), default="all", help="changes of training images: zoom, stain, light, "
-        "focus, copy-paste of cells, flips and quarter turns; or the last two alone (default: %(default)s)")  # fmt: skip
-
-
-def add_model(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--weights", metavar="FILE", help="start from a published or an own checkpoint; what does not fit stays random")
-    add("--preset", choices=("lisc", "torchvision"), default="lisc", help="lisc: small images, GroupNorm, from random "
-        "weights; torchvision: 800 pixels, frozen BatchNorm, for published weights (default: %(default)s)")  # fmt: skip
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="another value of a field of the model's Config or "
-        "of the data's Augmentation, such as roi_batch=64 or stain=0")  # fmt: skip
-
-
-def open_data(args: argparse.Namespace) -> Splits:
-    """Read and check every image before anything long starts. Raises DataError."""
-    root = synthetic.folder_of(args.data)
-    splits = open_splits(root, args.folds, args.fold, args.seed, args.strict, args.target)
+def open_splits(args: argparse.Namespace) -> Splits:
+    """Read and check every image. Raises DataError."""
+    root = resolve_data(args.data)
+    images = open_dataset(root, args.compartment, args.strict)
+    splits = k_fold(images, args.folds, args.fold, args.seed) if args.folds else train_val_split(images, args.seed)
     for skipped in splits.skipped:
         print(f"left out: {skipped}", file=sys.stderr)
-    if splits.straddling:
-        print(f"warning: {len(splits.straddling)} validation images show a field of the training set", file=sys.stderr)
+    if splits.shared_with_train:
+        count = len(splits.shared_with_train)
+        print(f"warning: {count} validation images show a field of the training set", file=sys.stderr)
     print(f"{root}: {len(splits.train)} training images, {len(splits.val)} validation images")
     return splits
 
 
-def settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What --set says about the model, and about the augmentation. Raises ValueError as `parse_settings` does."""
-    of_model, of_augmentation = parse_settings(args.set, Config(), Augmentation())
-    if of_augmentation and args.augment == "turns":
-        raise ValueError(f"--set {next(iter(of_augmentation))} means nothing with --augment turns")
-    if "class_names" in of_model:
-        raise ValueError("--set class_names: the classes are those of the data, which are these five")
-    return of_model, of_augmentation
-
-
-def open_model(args: argparse.Namespace, dataset: SmearDataset) -> MaskRCNN:
-    """A new model, from random weights or from those of --weights. Raises ValueError if they cannot be read."""
-    changes, _ = settings(args)
-    size = changes.get("min_size", fitting_size(dataset))
+def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[str, Any]) -> MaskRCNN:
+    """A model with random weights or those of --weights. Raises ValueError if they cannot be read."""
+    size = overrides.get("min_size", size_for_cells(dataset))
     preset = Config.lisc(min_size=size, max_size=2 * size) if args.preset == "lisc" else Config.torchvision()
-    config = Config.from_dict({**preset.to_dict(), "class_names": CLASSES, **changes})
+    config = dataclasses.replace(preset, class_names=dataset.class_names, **overrides)
     if config.norm == "frozen_batchnorm" and not args.weights:
-        raise ValueError("frozen BatchNorm does not learn: give --weights with its statistics, or take the preset lisc")
+        raise ValueError("frozen BatchNorm is not trained: give --weights with its statistics, or use --preset lisc")
     model = MaskRCNN(config)
     if args.weights:
         print(f"{args.weights}: {load(model, args.weights)}")
     return model
 
 
-def start(args: argparse.Namespace) -> tuple[Splits, MaskRCNN, dict[str, Any]]:
-    """The data, the model, new or resumed, and what else a resumed run has saved. Completes args. Raises ValueError."""
-    if args.resume:
-        model, saved = load_checkpoint(args.resume / "last.pt")
-        if not {"arguments", "validated_on"} <= saved.keys():
-            raise ValueError(f"{args.resume / 'last.pt'}: not from a run of this version, which cannot be resumed; start "
-                             f"another with --weights {args.resume}")  # fmt: skip
-        saved["arguments"] |= args.changes
-        vars(args).update(saved["arguments"], out=args.resume)
-        torch.manual_seed(args.seed)
-        splits = open_data(args)
-        check_same_images(splits, saved["trained_on"], saved["validated_on"])
-        return splits, model.to(best_device()), saved
-    args.out = run_folder.choose(args.out, args.data)
-    run_folder.writable(args.out)
-    splits = open_data(args)
-    torch.manual_seed(args.seed)
-    model = open_model(args, splits.train)
-    arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
-    seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
-    kept = {"trained_on": seen, "validated_on": fingerprints(splits.val)}
-    if warning := seen_in_training(kept["validated_on"], seen):
-        print(warning, file=sys.stderr)
-    return splits, model.to(best_device()), {"arguments": arguments, "history": [], **kept}
-
-
-def open_loader(args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, balance: float = 0.0) -> Loader:
-    """Batches for training, at the size that the model sees."""
-    augmentation = Augmentation(**settings(args)[1]) if args.augment == "all" else None
-    sizes = [model.transform.resized((sample.image.shape[0], sample.image.shape[1])) for sample in dataset.samples]
-    return Loader(dataset, args.batch, best_device(), augmentation, sizes, balance=balance)
-
-
-def validate_now(learner: Learner, val_set: SmearDataset, precision: str) -> dict[str, Any]:
-    """Losses and average precision on the validation images, with a bar; the schedule learns how long it takes."""
-    begun = time.monotonic()
-    bar = tqdm(val_set, "validating", leave=False)
-    measured = validate(learner.best_guess, bar, precision)
-    learner.schedule.validation_seconds = time.monotonic() - begun
-    return measured
-
-
-def introduce(args: argparse.Namespace, model: MaskRCNN, splits: Splits) -> None:
-    """Say what is trained on what, and write into the run folder what the data are and how the anchors fit them."""
-    millions = sum(p.numel() for p in model.parameters()) / 1e6
-    print(f"training {millions:.1f} million parameters on {best_device()}; the run is in {args.out}")
-    print(check.write(splits, args.out))
-    anchor_fit(model, splits.train).savefig(args.out / "anchors.png", dpi=100)
-
-
 def open_phases(
-    args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, schedule: Schedule
+    args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, clock: RunClock, augmentation: Augmentation | None
 ) -> list[tuple[Loader, float]]:
-    """What to learn from, and to which fraction of the run: synthetic smears, the data's own, the same with no cells pasted
-    in: they teach the names of rare classes at the cost of outlines (docs/recipe.md). Practice that is over is left out."""
-    loader = open_loader(args, model, dataset, args.balance)
-    phases = [(loader, schedule.falls_from), (loader.without_copies(), 1.0)]
-    if schedule.fraction < args.practice:
-        practice = draw_practice(dataset, seed=args.seed, part=args.target)
-        phases.insert(0, (open_loader(args, model, practice), args.practice))
+    """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste, then real
+    images without. Copy-paste helps rare classes but blurs mask edges, so it stops early (docs/recipe.md)."""
+    plain = dataclasses.replace(augmentation, copies=0.0) if augmentation else None
+
+    def open_loaders(images: SmearDataset, class_balance: float, *augmentations: Augmentation | None) -> list[Loader]:
+        sizes = [model.transform.resized_size(image_size(sample.instance_map)) for sample in images.samples]
+        stored = images.downscaled([stored_size(size) for size in sizes]) if augmentation else images
+        device = best_device()
+        return [
+            Loader(stored, args.batch_size, device, each, sizes, class_balance=class_balance) for each in augmentations
+        ]
+
+    copy_paste, no_copy_paste = open_loaders(dataset, args.class_balance, augmentation, plain)
+    phases = [(copy_paste, 1 - args.lr_decay_fraction), (no_copy_paste, 1.0)]
+    if clock.progress < args.pretrain_fraction:
+        synthetic = pretraining_set(dataset, seed=args.seed, compartment=args.compartment)
+        phases.insert(0, (*open_loaders(synthetic, 0.0, augmentation), args.pretrain_fraction))
     return phases
 
 
-def train_some_epochs(args: argparse.Namespace, learner: Learner, phases: list[tuple[Loader, float]]) -> dict[str, Any]:
-    """Some epochs of the phase that the run is in, as many as validating is worth then. Returns what is logged of them."""
-    schedule, done = learner.schedule, learner.schedule.fraction  # read once: it may be the clock's
-    batches, until = next((phase for phase in phases if done < phase[1]), phases[-1])
-    practising = done < args.practice
-    begun, batches.waited = schedule.seconds, 0.0
-    epochs = schedule.epochs_until_validation(len(batches), until)
-    stop = args.practice if practising else 1.0  # practice has no epochs worth ending
-    losses = learner.train(batches.epochs(epochs), epochs * len(batches), args.precision, stop)
-    return {
-        "epochs": epochs,
-        "practice": practising,
-        "pasting": batches.pastes,
-        "train": losses,
-        "step": schedule.step,
-        "waiting": batches.waited / (schedule.seconds - begun),
-    }
+def describe_run(args: argparse.Namespace, model: MaskRCNN, splits: Splits) -> None:
+    """Print what is trained on what; write data.txt, contact-sheet.png and anchors.png."""
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"training {millions:.1f} million parameters on {best_device()}; the run folder is {args.out}")
+    print(write_dataset_report(splits, args.out))
+    anchor_fit(model, splits.train).savefig(args.out / "anchors.png", dpi=100)
 
 
-def train(args: argparse.Namespace) -> int:
-    """Returns the exit code."""
-    splits, model, saved = start(args)
-    steps = round(args.epochs * math.ceil(len(splits.train) / args.batch) / (1 - args.practice))
-    schedule = Schedule(steps, args.minutes, args.rate, args.decay)
-    learner = Learner.of(model, schedule, args.average)
-    if args.resume:
-        learner.resume(saved)
-    history: list[dict[str, Any]] = saved["history"]
-    run_folder.write_config(args.out, saved["arguments"], model)
-    introduce(args, model, splits)
-    phases = open_phases(args, model, splits.train, schedule)
-
-    def save(name: str, **extra: Any) -> None:
-        kept = {"history": history, "trained_on": saved["trained_on"], "validated_on": saved["validated_on"], **extra}
-        save_checkpoint(args.out / name, learner.best_guess, **kept)
-
-    try:
-        while not schedule.is_over(len(phases[-1][0])):
-            line = train_some_epochs(args, learner, phases)
-            line["epoch"] = line.pop("epochs") + (history[-1]["epoch"] if history else 0)
-            line |= validate_now(learner, splits.val, args.precision)
-            is_best = all(score(line) > score(earlier) for earlier in history)
-            longer = [*history, {**line, "minutes": schedule.seconds / 60}]
-            if is_best:  # first, so that a last.pt never speaks of a best.pt that is not there
-                save("best.pt", history=longer)
-            history = longer
-            save("last.pt", arguments=saved["arguments"], **learner.state())
-            print(run_folder.log_epoch(args.out, history), flush=True)  # at once, into a pipe too
-    except KeyboardInterrupt:
-        save("last.pt", arguments=saved["arguments"], **learner.state())
-        print(f"\nstopped; go on with: python train.py --resume {shlex.quote(str(args.out))}")
-        return 130
-    if not history:
-        again = f": --resume {shlex.quote(str(args.out))} --minutes ..." if args.resume else ""
-        raise ValueError(f"--minutes {args.minutes:g} were over before the first validation; give the run more{again}")
-    finish(args, splits, history)
-    return 0
-
-
-def about_result(history: list[dict[str, Any]], best: dict[str, Any]) -> str:
-    """What whoever reads the figures of the best checkpoint has to know of them."""
-    last, kept = history[-1], best["history"][-1]
-    picked = (
-        f"the checkpoint is that of epoch {kept['epoch']} of {last['epoch']}, the best of {len(history)} validations on "
-        f"these very images, {last['minutes']:.1f} minutes in all; the last, picked by nothing, had a mask AP of "
-        f"{last['mask']['ap']:.3f}"
-    )
-    return "\n".join(filter(None, (seen_in_training(best["validated_on"], best["trained_on"]), picked)))
-
-
-def finish(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any]]) -> None:
-    """Evaluate the best checkpoint, draw what it finds, write the report and say the run's result."""
+def report_best(args: argparse.Namespace, splits: Splits, history: list[dict[str, Any]]) -> None:
+    """Evaluate the best checkpoint, plot its predictions, write the report and print the result."""
     model, saved = load_checkpoint(args.out / "best.pt")
     model.to(best_device())
-    picture = args.out / "predictions.png"
-    examples(model, splits.val, args.precision).savefig(picture, dpi=100)
-    files = [str(field.image) for field in splits.val.fields]
-    bar = tqdm(splits.val, "evaluating", leave=False)
+    pictures = args.out / "predictions.png"
+    plot_examples(model, splits.val, args.precision).savefig(pictures, dpi=100)
+    files = [str(record.image) for record in splits.val.records]
+    bar = tqdm(splits.val, "evaluating", leave=False, disable=None)
     result = evaluate(model, bar, args.precision, files=files, groups=splits.val_groups)
-    about = about_result(history, saved)
-    notes = f"{about}\n\n{(args.out / 'data.txt').read_text(encoding='utf-8')}"
+    note = checkpoint_note(history, saved)
+    notes = f"{note}\n\n{(args.out / 'data.txt').read_text(encoding='utf-8')}"
     report = write_report(result, splits.val, args.out, f"{args.out}: {args.data}", notes)
-    print(f"{table(result)}\n{about}")
+    print(f"{format_table(result)}\n{note}")
     mask = result.ap["mask"]
-    print(
-        f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(splits.val)} validation images; the report: {report}"
+    print(f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(splits.val)} validation images; report: {report}")
+    print(f"predictions beside ground truth: {pictures}")
+
+
+def checkpoint_note(history: list[dict[str, Any]], best: dict[str, Any]) -> str:
+    """What a reader of the best checkpoint's figures has to know about it."""
+    last, chosen = history[-1], best["history"][-1]
+    selection = (
+        f"the checkpoint is that of epoch {chosen['epoch']} of {last['epoch']}, the best of {len(history)} validations on "
+        f"these same images, {last['minutes']:.1f} minutes in all; the last one, not selected, has a mask AP of "
+        f"{last['mask']['ap']:.3f}"
     )
-    print(f"predictions beside ground truth: {picture}")
+    return "\n".join(filter(None, (overlap_warning(best["validated_on"], best["trained_on"]), selection)))
 
 
 def main() -> int:
-    """Every problem with the data or the arguments is said in one message before training starts."""
-    args = parse_arguments()
+    """Every problem with the data or the arguments ends in one message, before training starts."""
+    args = parse_arguments(__doc__, COMPARTMENTS)
     try:
         return train(args)
-    except (DataError, ValueError, FloatingPointError, OSError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
-    except (RuntimeError, MemoryError) as error:  # memory or disk are full, or a process that loads images was killed
+    except (RuntimeError, MemoryError) as error:  # memory or disk are full, or a worker process was killed
         print(f"train.py: {error}", file=sys.stderr)
         if args.out and (args.out / "last.pt").exists():
-            print(f"what was learnt until then is kept; go on with: python train.py --resume {shlex.quote(str(args.out))}",
-                  file=sys.stderr)  # fmt: skip
+            resume = f"python train.py --resume {shlex.quote(str(args.out))}"
+            print(f"the last checkpoint is kept; continue with: {resume}", file=sys.stderr)
     return 2
 
 

@@ -1,1 +1,1 @@
-"""Ours beside torchvision: python -m benchmarks, or make bench."""
+"""speed/: side by side with torchvision; experiments/: what each part of the training recipe gives."""

@@ -7,29 +7,29 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.runs import train
-from data import synthetic
-from data.splits import open_splits
+from benchmarks.experiments.train_runs import train
+from data.splits import open_dataset, train_val_split
+from data.synthetic.dataset import write_dataset
 from maskrcnn.evaluation.validate import validate
-from maskrcnn.precision import best_device
+from maskrcnn.inference.device import best_device
 from maskrcnn.weights import load_checkpoint
 
 
 def score(run: Path, real: Path) -> dict[str, float]:
-    """Mask AP on the real validation images, with classes and without."""
+    """Mask AP on the real validation images, per class and class-agnostic."""
     model, _ = load_checkpoint(run / "last.pt")
-    val = open_splits(real, progress=False).val
+    val = train_val_split(open_dataset(real, progress=False)).val
     measured = validate(model.to(best_device()), [val[i] for i in range(len(val))])
     return {
-        "mask AP50, any class": measured["mask_any_class"]["ap50"],
-        "mask AP, any class": measured["mask_any_class"]["ap"],
+        "class-agnostic mask AP50": measured["mask_class_agnostic"]["ap50"],
+        "class-agnostic mask AP": measured["mask_class_agnostic"]["ap"],
         "mask AP50": measured["mask"]["ap50"],
         "mask AP": measured["mask"]["ap"],
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.synthetic_to_real", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.synthetic_to_real", description=__doc__)
     add = parser.add_argument
     add("real", type=Path, metavar="REAL", help="folder of real images, as for train.py --data")
     add(
@@ -38,19 +38,19 @@ def main() -> None:
         default=Path("runs/synthetic-to-real"),
         help="new folder for the runs (default: %(default)s)",
     )
-    add("--minutes", type=float, default=20, help="of each of the two ways to train (default: %(default)s)")
-    add("--images", type=int, default=400, help="synthetic ones (default: %(default)s)")
+    add("--minutes", type=float, default=20, help="of each of the two trainings (default: %(default)s)")
+    add("--images", type=int, default=400, help="number of synthetic images (default: %(default)s)")
     add("--zoom", type=float, nargs=2, default=(1.0, 3.0), help="of the synthetic images (default: 1 3)")
     args = parser.parse_args()
     smears, half = args.out / "smears", args.minutes / 2
-    synthetic.make(smears, args.images, layout="wbc", val_fraction=0.05, zoom=tuple(args.zoom))
-    train(args.out / "synthetic", "--data", smears, "--minutes", half, "--practice", 0)
+    write_dataset(smears, args.images, layout="wbc", val_fraction=0.05, zoom=tuple(args.zoom))
+    train(args.out / "synthetic", "--data", smears, "--minutes", half, "--pretrain-fraction", 0)
     results = {f"synthetic smears only, {half:g} minutes": score(args.out / "synthetic", args.real)}
     print(json.dumps(results, indent=2), flush=True)
     train(args.out / "both", "--data", args.real, "--minutes", half, "--weights", args.out / "synthetic/last.pt")
-    results[f"then real ones, {half:g} minutes more"] = score(args.out / "both", args.real)
-    train(args.out / "real", "--data", args.real, "--minutes", args.minutes, "--practice", 0)
-    results[f"real ones only, {args.minutes:g} minutes"] = score(args.out / "real", args.real)
+    results[f"then real smears, {half:g} minutes more"] = score(args.out / "both", args.real)
+    train(args.out / "real", "--data", args.real, "--minutes", args.minutes, "--pretrain-fraction", 0)
+    results[f"real smears only, {args.minutes:g} minutes"] = score(args.out / "real", args.real)
     print(f"{torch.get_num_threads()} threads; last checkpoint of each run on the real validation images")
     print(json.dumps(results, indent=2))
     (args.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.sides import both, ellipse_targets, smooth_images
-from benchmarks.timing import Comparison, interleaved, stopwatch
-from maskrcnn.precision import autocast
+from benchmarks.speed.timing import Comparison, interleaved, stopwatch
+from benchmarks.speed.torchvision_pair import both, ellipse_targets, smooth_images
+from maskrcnn.inference.device import autocast
 
 CLASSES = 6  # five kinds of cells and background
 TUTORIAL_STEPS = 4500  # 75 epochs of 60 steps, in 27 hours on a CPU
-# What is compared, and in what precision: torchvision as it comes, ours in the same and in its default.
+# The sides and their precision: torchvision as it comes, ours in the same and in its default precision.
 SIDES = {"theirs": "float32", "ours": "float32", "ours, auto": "auto"}
 
 
 def models(device: torch.device, height: int, width: int, rois: int = 512) -> dict[str, nn.Module]:
-    """The model of each side, for images of this size; both of ours are one."""
+    """The model of each side, for images of this size; both sides of ours share one."""
     theirs, ours = both(CLASSES, min(height, width), max(height, width), rois)
     theirs, ours = theirs.to(device), ours.to(device)
     return {"theirs": theirs, "ours": ours, "ours, auto": ours}
@@ -57,7 +57,7 @@ def training_step(
 def training_steps(
     device: torch.device, height: int, width: int, batch: int, rois: int, objects: int = 4
 ) -> dict[str, Callable[[], None]]:
-    """A step of each side, on the same images and targets."""
+    """A training step of each side, on the same images and targets."""
     data = inputs(height, width, batch, device, objects)
     return {side: training_step(side, model, *data) for side, model in models(device, height, width, rois).items()}
 
@@ -91,9 +91,9 @@ def measure_inference(device: torch.device) -> Iterator[Comparison]:
     yield Comparison("inference, 720 x 576, default precision", times["ours, auto"], times["theirs"], 2.5)
 
 
-def share_of_peak(device: torch.device) -> dict[str, float]:
-    """FLOPs a second in the training step over those of the best matrix product here, at both precisions."""
-    shares = {}
+def fraction_of_peak(device: torch.device) -> dict[str, float]:
+    """FLOPs per second of the training step over those of the fastest matrix product here, at both precisions."""
+    fractions = {}
     steps = training_steps(device, 576, 720, batch=2, rois=512)
     for side, dtype in (("ours", torch.float32), ("ours, auto", torch.bfloat16)):
         step = steps[side]
@@ -101,12 +101,12 @@ def share_of_peak(device: torch.device) -> dict[str, float]:
         with FlopCounterMode(display=False) as counter:
             step()
         seconds = statistics.median(stopwatch(step) for _ in range(5))
-        shares[SIDES[side]] = counter.get_total_flops() / seconds / best_product(dtype, device)
-    return shares
+        fractions[SIDES[side]] = counter.get_total_flops() / seconds / best_product(dtype, device)
+    return fractions
 
 
 def best_product(dtype: torch.dtype, device: torch.device) -> float:
-    """FLOPs a second of the fastest of a few square matrix products."""
+    """FLOPs per second of the fastest of a few square matrix products."""
     rates = []
     for side in (1024, 2048, 4096):
         a, b = torch.randn(2, side, side, device=device).to(dtype).unbind(0)

@@ -49,7 +49,9 @@ def both(num_classes: int, min_size: int, max_size: int, rois: int = 512) -> tup
         backbone, num_classes, min_size=min_size, max_size=max_size, box_batch_size_per_image=rois
     )
     scatter_weights(theirs, num_classes)
-    ours = MaskRCNN(Config.torchvision(num_classes, min_size=min_size, max_size=max_size, roi_batch=rois))
+    ours = MaskRCNN(
+        Config.torchvision(num_classes, min_size=min_size, max_size=max_size, box_batch_size_per_image=rois)
+    )
     report = load(ours, theirs.state_dict())
     assert [report.missing, report.unexpected, report.skipped] == [[], [], {}]
     return theirs.eval(), ours.eval()

@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from benchmarks.timing import Comparison, interleaved
+from benchmarks.speed.timing import Comparison, interleaved
 from maskrcnn.roi import roi_align
 from maskrcnn.rpn import nms
 
@@ -25,7 +25,7 @@ def random_boxes(
 
 
 def clustered_boxes(count: int, objects: int, width: float, height: float, device: torch.device) -> Tensor:
-    """[N, 4] around some objects, as proposals of a trained network are."""
+    """[N, 4] around some objects, like the proposals of a trained network."""
     generator = torch.Generator().manual_seed(0)
     base = random_boxes(objects, width, height, 50, 110, torch.device("cpu"))
     chosen = base[torch.randint(objects, (count,), generator=generator)]
@@ -34,7 +34,7 @@ def clustered_boxes(count: int, objects: int, width: float, height: float, devic
 
 
 def align(backward: bool, layout: torch.memory_format, goal: float, device: torch.device) -> Comparison:
-    """Both heads' RoIs from one map. torchvision gets the layout that it likes best, contiguous, either way."""
+    """The RoIs of both heads from one map. torchvision always gets its fastest layout, contiguous."""
     theirs_features = torch.randn(FEATURES, generator=torch.Generator().manual_seed(0)).to(device)
     ours_features = theirs_features.contiguous(memory_format=layout)
     height, width = 4 * FEATURES[2], 4 * FEATURES[3]
@@ -58,7 +58,7 @@ def align(backward: bool, layout: torch.memory_format, goal: float, device: torc
 
 
 def suppress(boxes: Tensor, name: str, goal: float) -> Comparison:
-    """NMS at 0.7. Raises AssertionError if the two do not keep the same boxes."""
+    """NMS at 0.7. Raises AssertionError if both sides do not keep the same boxes."""
     scores = torch.rand(len(boxes), generator=torch.Generator().manual_seed(1)).to(boxes.device)
     assert torch.equal(nms(boxes, scores, 0.7), torchvision.ops.nms(boxes, scores, 0.7))
     times = interleaved(

@@ -1,4 +1,4 @@
-"""Timing two ways to do the same, fairly: in one process, taking turns, medians."""
+"""A fair comparison of run times: in one process, in alternation, medians."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ WIDTH = 62  # of the longest name
 
 
 class Comparison(NamedTuple):
-    """What was compared, in seconds or bytes; goal: what theirs / ours should reach, if anything was aimed at."""
+    """Two sides in seconds or bytes; goal: what theirs / ours should reach, if there is a goal."""
 
     what: str
     ours: float
@@ -25,9 +25,9 @@ class Comparison(NamedTuple):
 
 
 def interleaved(sides: Mapping[str, Callable[[], object]], seconds: float = 5.0, rounds: int = 5) -> dict[str, float]:
-    """The median time of each side in seconds, after one run of each that does not count.
+    """The median time of each side in seconds, after one warm-up run of each.
 
-    They take turns, for so many seconds and at least so many rounds: what slows the machine down slows all of them.
+    The sides alternate, for so many seconds and at least so many rounds, so that other load slows all of them.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for run in sides.values():

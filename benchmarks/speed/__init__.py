@@ -1,0 +1,1 @@
+"""Speed and memory beside torchvision: python -m benchmarks.speed."""
