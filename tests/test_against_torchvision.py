@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
 
-from benchmarks.sides import both, ellipse_targets, smooth_images
+from benchmarks.speed.torchvision_pair import both, ellipse_targets, smooth_images
 from maskrcnn import MaskRCNN
 from maskrcnn.roi import RoIs
 from maskrcnn.weights import load
@@ -23,7 +23,7 @@ def record(model: nn.Module, **modules: nn.Module) -> dict[str, object]:
 
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Largest difference, as a share of the largest value."""
+    """Largest difference, as a fraction of the largest value."""
     assert ours.shape == theirs.shape
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
@@ -35,7 +35,7 @@ def absolute(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def farthest(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """How far a box of either side is at most from the nearest one of the other: boxes whose scores differ by less than
-    float32 resolves may stand in another order."""
+    float32 resolves may be in another order."""
     distance = torch.cdist(ours.double(), theirs.double())
     return max(float(distance.min(dim=0).values.max()), float(distance.min(dim=1).values.max()))
 
@@ -87,40 +87,40 @@ def test_every_stage_of_detection_agrees(num_classes, min_size, max_size):
 
     labels = torch.cat([r["labels"] for r in expected])
     logits = recorded["masks"][torch.arange(len(labels)), labels]  # theirs has a mask of background at channel 0
-    differences["mask logits, 28 x 28"] = (absolute(stages["mask_head"].of_label(), logits), 1e-3)
+    differences["mask logits, 28 x 28"] = (absolute(stages["mask_head"].select_class(), logits), 1e-3)
     report(f"{num_classes} classes at {min_size} px", differences)
 
 
 class FixedSampler:
-    """Draws the same anchors for both sides, whatever form they hand them over in."""
+    """Samples the same anchors for both sides, whatever form they hand them over in."""
 
     def ours(self, matched):
-        return self._draw(matched >= 0, matched == -1)
+        return self._sample(matched >= 0, matched == -1)
 
     def theirs(self, labels_of_images):
         masks = []
         for labels in labels_of_images:
-            drawn = self._draw(labels >= 1, labels == 0)
-            masks.append([torch.zeros_like(labels).index_fill_(0, index, 1) for index in drawn])
+            sampled = self._sample(labels >= 1, labels == 0)
+            masks.append([torch.zeros_like(labels).index_fill_(0, index, 1) for index in sampled])
         return [m[0] for m in masks], [m[1] for m in masks]
 
-    def _draw(self, is_positive, is_negative, count=256):
+    def _sample(self, is_positive, is_negative, count=256):
         order = torch.randperm(len(is_positive), generator=torch.Generator().manual_seed(4))
         positive = order[is_positive[order]][: count // 2]
         return positive, order[is_negative[order]][: count - len(positive)]
 
 
-def share_rois(theirs: TorchvisionMaskRCNN, ours: MaskRCNN) -> None:
-    """Ours learns from the RoIs that theirs has drawn: proposals of nearly equal scores may stand in another order."""
-    select, drawn = theirs.roi_heads.select_training_samples, []
+def use_the_same_rois(theirs: TorchvisionMaskRCNN, ours: MaskRCNN) -> None:
+    """Train ours on the RoIs that theirs has sampled: proposals of nearly equal scores may be in another order."""
+    select, sampled = theirs.roi_heads.select_training_samples, []
 
     def select_and_keep(proposals, targets):
         boxes, matched, labels, deltas = select(proposals, targets)
-        drawn.append(RoIs(boxes, labels, matched))
+        sampled.append(RoIs(boxes, labels, matched))
         return boxes, matched, labels, deltas
 
     theirs.roi_heads.select_training_samples = select_and_keep
-    ours.roi_sampler = lambda proposals, gt_boxes, gt_labels: drawn[-1]
+    ours.roi_sampler = lambda proposals, gt_boxes, gt_labels: sampled[-1]
 
 
 @pytest.mark.parametrize("num_classes", [91, 6])
@@ -130,7 +130,7 @@ def test_the_five_losses_and_their_gradients_agree(num_classes):
     ours.train()
     theirs.rpn.fg_bg_sampler = FixedSampler().theirs
     ours.rpn_targets.sampler = FixedSampler().ours
-    share_rois(theirs, ours)
+    use_the_same_rois(theirs, ours)
     sizes = [(240, 320), (288, 224)]
     images, targets = smooth_images(*sizes), ellipse_targets(sizes, num_classes)
 

@@ -3,7 +3,9 @@ import inspect
 import json
 
 import pytest
+import torch
 from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
+from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.faster_rcnn import FasterRCNN
 
 from maskrcnn import Config
@@ -11,46 +13,76 @@ from maskrcnn import Config
 PRESETS = {"paper": Config(), "lisc": Config.lisc(), "torchvision": Config.torchvision()}
 
 
-def test_the_torchvision_preset_has_the_defaults_of_torchvisions_constructors():
-    theirs = {
+# Parameters of torchvision's constructors that are no fields of Config, and why.
+NO_FIELD = {
+    "self": "",
+    "kwargs": "",
+    "num_classes": "follows from class_names, which torchvision does not have",
+    "backbone": "a module there, the name of a ResNet here",
+    "rpn_score_thresh": "0 there: no proposal is left out for its score",
+    "box_bg_iou_thresh": "what is no object is background, so it equals box_fg_iou_thresh",
+    **dict.fromkeys(("rpn_anchor_generator", "rpn_head"), "a module"),
+    **dict.fromkeys(("box_roi_pool", "box_head", "box_predictor"), "a module"),
+    **dict.fromkeys(("mask_roi_pool", "mask_head", "mask_predictor"), "a module"),
+}
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    with torch.device("meta"):
+        return maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+
+
+def test_what_torchvision_has_too_bears_its_name_and_its_default():
+    parameters = {
         name: parameter.default
         for constructor in (FasterRCNN, TorchvisionMaskRCNN)
         for name, parameter in inspect.signature(constructor.__init__).parameters.items()
+        if name not in NO_FIELD
     }
+    assert len(parameters) > 15
+    ours = Config.torchvision().to_dict()
+    assert parameters.keys() <= ours.keys()
+    # None stands for a value that the constructor fills in: see the next test.
+    filled_in = {name for name, default in parameters.items() if default is None}
+    assert filled_in == {"image_mean", "image_std", "bbox_reg_weights"}
+    given = {name: default for name, default in parameters.items() if name not in filled_in}
+    assert {name: ours[name] for name in given} == given
+
+
+def test_the_torchvision_preset_is_what_torchvisions_modules_are_built_with(theirs):
     ours = Config.torchvision()
-    assert (ours.min_size, ours.max_size) == (theirs["min_size"], theirs["max_size"])
-    assert ours.rpn_pre_nms == (theirs["rpn_pre_nms_top_n_train"], theirs["rpn_pre_nms_top_n_test"])
-    assert ours.rpn_post_nms == (theirs["rpn_post_nms_top_n_train"], theirs["rpn_post_nms_top_n_test"])
-    same = {
-        "rpn_nms_threshold": "rpn_nms_thresh",
-        "rpn_positive_iou": "rpn_fg_iou_thresh",
-        "rpn_negative_iou": "rpn_bg_iou_thresh",
-        "rpn_batch": "rpn_batch_size_per_image",
-        "rpn_positive_fraction": "rpn_positive_fraction",
-        "roi_positive_iou": "box_fg_iou_thresh",
-        "roi_batch": "box_batch_size_per_image",
-        "roi_positive_fraction": "box_positive_fraction",
-        "score_threshold": "box_score_thresh",
-        "detection_nms_threshold": "box_nms_thresh",
-        "detections_per_image": "box_detections_per_img",
-    }
-    assert {name: getattr(ours, name) for name in same} == {name: theirs[their] for name, their in same.items()}
+    transform, rpn, heads = theirs.transform, theirs.rpn, theirs.roi_heads
+    assert (transform.image_mean, transform.image_std) == (list(ours.image_mean), list(ours.image_std))
+    assert transform.size_divisible == ours.size_divisible
+    assert rpn.anchor_generator.sizes == ours.anchor_sizes
+    assert set(rpn.anchor_generator.aspect_ratios) == {ours.anchor_aspect_ratios}
+    assert rpn.min_size == ours.rpn_min_box_size
+    assert heads.box_coder.weights == ours.bbox_reg_weights
+    assert heads.box_roi_pool.output_size == (ours.box_pooler_resolution,) * 2
+    assert heads.mask_roi_pool.output_size == (ours.mask_pooler_resolution,) * 2
+    for pool in (heads.box_roi_pool, heads.mask_roi_pool):
+        assert (pool.sampling_ratio, pool.canonical_scale) == (ours.pooler_sampling_ratio, ours.canonical_box_size)
+    assert heads.box_head.fc6.out_features == ours.box_head_dim
+    assert heads.box_predictor.cls_score.out_features == ours.num_classes + 1
+    assert [layer[0].out_channels for layer in heads.mask_head] == [ours.mask_head_channels] * ours.mask_head_num_convs
+    assert theirs.backbone.out_channels == ours.fpn_channels
 
 
 def test_the_torchvision_preset_keeps_what_old_checkpoints_were_trained_with():
     config = Config.torchvision()
     assert config.norm_eps == 0.0
-    assert not config.roi_aligned
-    assert config.anchor_rounded
+    assert not config.roi_align_half_pixel
+    assert config.round_anchors
     assert config.anchor_offset == 0
     assert config.num_classes == 90  # 91 with background
 
 
-def test_the_paper_preset_is_aligned_and_at_cell_centres():
+def test_the_paper_preset_is_aligned_and_has_anchors_in_the_middle_of_their_locations():
     config = Config()
-    assert config.roi_aligned
+    assert config.roi_align_half_pixel
     assert config.anchor_offset == 0.5
-    assert not config.anchor_rounded
+    assert not config.round_anchors
 
 
 def test_training_from_random_weights_freezes_nothing_and_uses_groupnorm():
@@ -90,15 +122,15 @@ def test_a_config_cannot_be_changed_in_place():
 
 
 @pytest.mark.parametrize("preset", [Config.lisc, Config.torchvision])
-def test_changes_go_before_the_preset(preset):
-    assert preset(min_size=77, norm="batchnorm", size_divisor=128).min_size == 77
+def test_changes_override_the_preset(preset):
+    assert preset(min_size=77, norm="batchnorm", size_divisible=128).min_size == 77
     assert preset(norm="batchnorm").norm == "batchnorm"
 
 
 def test_classes_are_counted_without_background_and_masks_are_twice_their_roi():
     assert Config.lisc(["a", "b", "c"]).num_classes == 3
     assert Config.lisc(["a", "b", "c"]).class_names == ("a", "b", "c")
-    assert Config(mask_roi_size=14).mask_size == 28
+    assert Config(mask_pooler_resolution=14).mask_size == 28
 
 
 @pytest.mark.parametrize(
@@ -109,7 +141,7 @@ def test_classes_are_counted_without_background_and_masks_are_twice_their_roi():
         ({"anchor_sizes": ()}, "anchor_sizes"),
         ({"anchor_sizes": (16, 32)}, "anchor_sizes"),
         ({"min_size": 0}, "min_size must be 1 or more, got 0"),
-        ({"roi_batch": -1}, "roi_batch"),
+        ({"box_batch_size_per_image": -1}, "box_batch_size_per_image"),
         ({"fpn_channels": 100}, r"multiple of norm_groups \(32\)"),
     ],
 )
@@ -118,7 +150,15 @@ def test_what_no_model_can_be_built_from_is_refused(change, message):
         Config.lisc(**change) if "class_names" not in change else Config(**change)
 
 
-@pytest.mark.parametrize("change", [{"rpn_pre_nms": (500,)}, {"box_weights": (10, 10, 5)}, {"mask_resize": "cubic"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rpn_pre_nms_top_n_test": -1},
+        {"rpn_post_nms_top_n_test": 0},
+        {"bbox_reg_weights": (10, 10, 5)},
+        {"mask_interpolation": "cubic"},
+    ],
+)
 def test_what_would_fail_only_at_the_first_validation_is_refused_at_once(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         Config.lisc(**change)

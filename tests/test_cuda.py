@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.operators import clustered_boxes, random_boxes
-from benchmarks.sides import ellipse_targets, smooth_images
+from benchmarks.speed.operators import clustered_boxes, random_boxes
+from benchmarks.speed.torchvision_pair import ellipse_targets, smooth_images
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.heads import mask_targets, paste_masks
+from maskrcnn.inference.device import autocast
 from maskrcnn.matching import match
-from maskrcnn.precision import autocast
 from maskrcnn.roi import roi_align
 from maskrcnn.rpn import batched_nms, nms
 
@@ -51,7 +51,10 @@ def test_nms_keeps_the_same_boxes(count):
 
 def test_matching_mask_targets_and_pasting():
     iou = torch.rand(7, 500)
-    assert torch.equal(match(iou, 0.7, 0.3, keep_best=True), match(iou.cuda(), 0.7, 0.3, keep_best=True).cpu())
+    assert torch.equal(
+        match(iou, 0.7, 0.3, allow_low_quality_matches=True),
+        match(iou.cuda(), 0.7, 0.3, allow_low_quality_matches=True).cpu(),
+    )
     boxes, masks = random_boxes(9, 60, 48, 8, 40, CPU), torch.rand(9, 28, 28)
     torch.testing.assert_close(
         paste_masks(masks, boxes, (48, 60)), paste_masks(masks.cuda(), boxes.cuda(), (48, 60)).cpu()

@@ -4,19 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskrcnn import describe
-from maskrcnn.describe import description
+from maskrcnn import backbone, describe, heads, images, roi, rpn
+from maskrcnn.describe import described, description
 from maskrcnn.images import Batch
 from maskrcnn.roi import RoIs
 
 
+@described
 class Output(NamedTuple):
     boxes: list[Tensor]
     scores: Tensor
     strides: tuple[int, ...]
-
-    def __repr__(self):
-        return description(self)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +64,18 @@ def test_a_stages_output_prints_its_description(output):
     assert repr(output) == description(output)
     for name in output._fields:
         assert f"\n  {name}: " in repr(output)
+
+
+def test_every_stage_yields_what_prints_its_description():
+    """But for the losses and the results, which are plain dicts and lists."""
+    outputs = [
+        value
+        for module in (images, backbone, rpn, roi, heads)
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields")
+    ]
+    assert len(outputs) > 12
+    assert [output.__name__ for output in outputs if output.__repr__ is not description] == []
 
 
 def test_not_a_number_shows_in_the_range():

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from maskrcnn.images import ImageTransform, check_image, image_size, scale_boxes
@@ -7,8 +9,8 @@ from maskrcnn.images import ImageTransform, check_image, image_size, scale_boxes
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def transform(min_size=64, max_size=96, size_divisor=32, mask_resize="bilinear"):
-    return ImageTransform(min_size, max_size, MEAN, STD, size_divisor, mask_resize)
+def transform(min_size=64, max_size=96, size_divisible=32, mask_interpolation="bilinear", antialias=False):
+    return ImageTransform(min_size, max_size, MEAN, STD, size_divisible, mask_interpolation, antialias)
 
 
 def random_image(height, width, seed=0):
@@ -40,11 +42,11 @@ def bounding_box(mask):
     ],
 )
 def test_the_shorter_edge_becomes_800_unless_the_longer_would_pass_1333(size, expected):
-    assert transform(800, 1333).resized(size) == expected
+    assert transform(800, 1333).resized_size(size) == expected
 
 
 def test_lisc_images_become_256_by_320():
-    assert transform(256, 384).resized((576, 720)) == (256, 320)
+    assert transform(256, 384).resized_size((576, 720)) == (256, 320)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +55,14 @@ def test_lisc_images_become_256_by_320():
 def test_a_batch_agrees_with_torchvision(sizes):
     images = [random_image(*size, seed) for seed, size in enumerate(sizes)]
     expected, _ = GeneralizedRCNNTransform(64, 96, MEAN, STD)([image.clone() for image in images])
-    batch = transform().batch(images)
+    batch = transform().preprocess(images)
     assert batch.sizes == expected.image_sizes
     assert batch.original_sizes == sizes
     torch.testing.assert_close(batch.pixels, expected.tensors)
 
 
 def test_the_padded_size_is_the_next_multiple_and_padding_is_zero():
-    batch = transform(size_divisor=64).batch([random_image(64, 65), random_image(64, 96)])
+    batch = transform(size_divisible=64).preprocess([random_image(64, 65), random_image(64, 96)])
     assert batch.pixels.shape == (2, 3, 64, 128)
     assert batch.sizes == [(64, 65), (64, 96)]  # without the padding
     assert not batch.pixels[0, :, :, 65:].any()
@@ -70,11 +72,11 @@ def test_the_padded_size_is_the_next_multiple_and_padding_is_zero():
 def test_an_image_of_the_right_size_is_only_normalised():
     image = random_image(64, 64)
     expected = (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-    assert transform().batch([image]).pixels[0].equal(expected)
+    assert transform().preprocess([image]).pixels[0].equal(expected)
 
 
 def test_pixels_are_stored_channels_last():
-    assert transform().batch([random_image(64, 64)]).pixels.is_contiguous(memory_format=torch.channels_last)
+    assert transform().preprocess([random_image(64, 64)]).pixels.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(("min_size", "max_size"), [(800, 1333), (256, 384), (500, 640)])
@@ -83,8 +85,8 @@ def test_resize_pad_restore_is_the_identity_at_720_by_576(min_size, max_size):
     box = (100.25, 30.5, 181.75, 120.125)
     target, empty = disc_target(576, 720, box), disc_target(720, 576, box)
     changed = transform(min_size, max_size, 64)
-    batch = changed.batch([image, tall])  # the other image makes padding of a hundred pixels and more
-    boxes = changed.targets([target, empty], batch, 1).boxes[0]
+    batch = changed.preprocess([image, tall])  # the other image makes padding of a hundred pixels and more
+    boxes = changed.preprocess_targets([target, empty], batch, 1).boxes[0]
     assert batch.pixels.shape[-2] - batch.sizes[0][0] > 60
     torch.testing.assert_close(
         boxes[0, 2] - boxes[0, 0], torch.tensor(81.5 * batch.sizes[0][1] / 720), rtol=1e-5, atol=0
@@ -102,8 +104,8 @@ def test_boxes_scale_with_width_and_height_apart():
 @pytest.mark.parametrize("size", [(50, 37), (128, 150)])
 def test_targets_agree_with_torchvision_when_masks_are_resized_by_nearest(size):
     image, target = random_image(*size), disc_target(*size, (6.0, 9.0, 31.0, 40.0))
-    changed = transform(mask_resize="nearest")
-    ours = changed.targets([target], changed.batch([image]), 1)
+    changed = transform(mask_interpolation="nearest")
+    ours = changed.preprocess_targets([target], changed.preprocess([image]), 1)
     copied = {**target, "masks": target["masks"].to(torch.uint8)}
     theirs = GeneralizedRCNNTransform(64, 96, MEAN, STD)([image], [copied])[1][0]
     torch.testing.assert_close(ours.boxes[0], theirs["boxes"])
@@ -115,7 +117,7 @@ def test_targets_agree_with_torchvision_when_masks_are_resized_by_nearest(size):
 def test_the_mask_keeps_to_its_box_when_both_are_resized(size):
     box = (0.31 * size[1], 0.22 * size[0], 0.74 * size[1], 0.91 * size[0])
     changed = transform(256, 384)
-    targets = changed.targets([disc_target(*size, box)], changed.batch([random_image(*size)]), 1)
+    targets = changed.preprocess_targets([disc_target(*size, box)], changed.preprocess([random_image(*size)]), 1)
     # To a pixel of the coarser of the two rasters.
     allowed = max(1.0, 256 / size[0]) * 1.01
     assert (bounding_box(targets.masks[0][0]) - targets.boxes[0][0]).abs().max() <= allowed
@@ -124,18 +126,81 @@ def test_the_mask_keeps_to_its_box_when_both_are_resized(size):
 def test_resizing_a_mask_bilinearly_does_not_shift_it():
     target = disc_target(100, 140, (30.0, 20.0, 90.0, 80.0))
     changed = transform(256, 384)
-    mask = changed.targets([target], changed.batch([random_image(100, 140)]), 1).masks[0][0]
+    mask = changed.preprocess_targets([target], changed.preprocess([random_image(100, 140)]), 1).masks[0][0]
     x = torch.arange(mask.shape[1]) + 0.5
     centre = (mask.sum(0) * x).sum() / mask.sum()
     assert abs(float(centre) - 60 * mask.shape[1] / 140) < 0.05
     assert ((mask > 0) & (mask < 1)).any()  # soft edges
 
 
+# One column in eight is white. Reduced to an eighth, each new pixel covers eight columns: with antialiasing it has their
+# mean (beside the border, where the kernel is cut off), without it reads the fourth and the fifth, which are black.
+STRIPES = (torch.arange(512) % 8 == 0).float().expand(512, 512)
+
+
+@pytest.mark.parametrize(("antialias", "mean"), [(True, 1 / 8), (False, 0)])
+def test_a_reduced_image_averages_all_pixels_only_with_antialias(antialias, mean):
+    changed = transform(antialias=antialias)
+    pixels = changed.denormalize(changed.preprocess([STRIPES.expand(3, -1, -1)]), 0)
+    assert pixels.shape == (3, 64, 64)
+    torch.testing.assert_close(pixels[:, :, 2:-2], torch.full((3, 64, 60), float(mean)), atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("mask_interpolation", "antialias", "mean"),
+    [("bilinear", True, 1 / 8), ("bilinear", False, 0), ("nearest", True, 1)],
+)
+def test_a_reduced_mask_is_antialiased_as_its_image_is_unless_it_is_resized_by_nearest(
+    mask_interpolation, antialias, mean
+):
+    changed = transform(mask_interpolation=mask_interpolation, antialias=antialias)
+    target = {"boxes": torch.tensor([[0.0, 0, 512, 512]]), "labels": torch.tensor([1]), "masks": STRIPES[None]}
+    masks = changed.preprocess_targets([target], changed.preprocess([STRIPES.expand(3, -1, -1)]), 1).masks[0]
+    torch.testing.assert_close(masks[:, :, 2:-2], torch.full((1, 64, 60), float(mean)), atol=2e-2, rtol=0)
+
+
+def test_antialias_changes_nothing_where_an_image_is_enlarged():
+    image = random_image(20, 30)
+    plain, smooth = (transform(antialias=antialias).preprocess([image]).pixels for antialias in (False, True))
+    torch.testing.assert_close(plain, smooth)
+
+
+def test_denormalize_gives_the_colours_back():
+    image = random_image(64, 80)
+    changed = transform()
+    batch = changed.preprocess([random_image(64, 64), image])
+    torch.testing.assert_close(changed.denormalize(batch, 1)[:, :, :80], image)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([(64, 96), (800, 1333), (256, 384)]))
+def test_the_resized_image_is_as_large_as_both_limits_allow(height, width, limits):
+    min_size, max_size = limits
+    small, large = sorted(transform(*limits).resized_size((height, width)))
+    assert 1 <= small <= min_size
+    assert large <= max_size
+    assert small >= min_size - 1 or large >= max_size - 1  # rounded down
+    if small > 1:
+        assert small / large == pytest.approx(min(height, width) / max(height, width), abs=2 / large)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 90), (300, 3), (5, 7)])
+def test_an_image_narrower_than_a_stride_is_padded_to_one(size):
+    changed = transform(max_size=96, size_divisible=64)
+    batch = changed.preprocess([random_image(*size)])
+    assert batch.pixels.shape[-2] % 64 == batch.pixels.shape[-1] % 64 == 0
+    assert min(batch.sizes[0]) >= 1
+    target = {"boxes": torch.tensor([[0.0, 0, 1, 1]]), "labels": torch.tensor([1]), "masks": torch.ones(1, *size)}
+    targets = changed.preprocess_targets([target], batch, 1)
+    assert targets.masks[0].shape == (1, *batch.sizes[0])
+    restored = scale_boxes(targets.boxes[0], batch.sizes[0], size)
+    torch.testing.assert_close(restored, target["boxes"])
+
+
 def test_an_image_without_objects_has_empty_targets_of_the_resized_size():
     none = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": torch.zeros(0, 40, 50)}
     changed = transform()
-    batch = changed.batch([random_image(40, 50)])
-    targets = changed.targets([none], batch, 1)
+    batch = changed.preprocess([random_image(40, 50)])
+    targets = changed.preprocess_targets([none], batch, 1)
     assert targets.boxes[0].shape == (0, 4)
     assert targets.labels[0].shape == (0,)
     assert targets.masks[0].shape == (0, *batch.sizes[0])
@@ -145,8 +210,8 @@ def test_images_and_targets_given_are_not_changed():
     image, target = random_image(40, 50), disc_target(40, 50, (5.0, 6.0, 25.0, 36.0))
     copies = image.clone(), {name: value.clone() for name, value in target.items()}
     changed = transform()
-    changed.targets([target], changed.batch([image]), 1)
-    changed.batch([image])
+    changed.preprocess_targets([target], changed.preprocess([image]), 1)
+    changed.preprocess([image])
     assert image.equal(copies[0])
     assert all(target[name].equal(copies[1][name]) for name in copies[1])
 
@@ -166,12 +231,12 @@ def test_images_and_targets_given_are_not_changed():
 )
 def test_an_image_of_another_form_is_refused_by_its_number(image, message):
     with pytest.raises(ValueError, match=message):
-        transform().batch([torch.rand(3, 8, 8), image])
+        transform().preprocess([torch.rand(3, 8, 8), image])
 
 
 def test_no_images_are_refused():
     with pytest.raises(ValueError, match="no images"):
-        transform().batch([])
+        transform().preprocess([])
 
 
 def test_an_rgb_image_passes():
@@ -199,21 +264,21 @@ def test_an_rgb_image_passes():
 )
 def test_a_target_that_cannot_be_trained_on_is_refused_with_the_reason(change, message):
     changed = transform()
-    batch = changed.batch([random_image(40, 50)])
+    batch = changed.preprocess([random_image(40, 50)])
     with pytest.raises(ValueError, match=message):
-        changed.targets([{**disc_target(40, 50, (5.0, 6.0, 25.0, 36.0)), **change}], batch, 2)
+        changed.preprocess_targets([{**disc_target(40, 50, (5.0, 6.0, 25.0, 36.0)), **change}], batch, 2)
 
 
 def test_masks_are_0_and_1_and_a_target_is_a_dict():
     target = disc_target(40, 50, (5.0, 6.0, 25.0, 36.0))
     changed = transform()
-    batch = changed.batch([random_image(40, 50)])
+    batch = changed.preprocess([random_image(40, 50)])
     with pytest.raises(ValueError, match="target 0 has masks with values up to 255"):
-        changed.targets([{**target, "masks": target["masks"] * 255}], batch, 1)
+        changed.preprocess_targets([{**target, "masks": target["masks"] * 255}], batch, 1)
     rounded = target["masks"].float() * (1 + 1e-6)  # as interpolation leaves them at times
-    assert changed.targets([{**target, "masks": rounded}], batch, 1).masks[0].max() > 0.9
+    assert changed.preprocess_targets([{**target, "masks": rounded}], batch, 1).masks[0].max() > 0.9
     with pytest.raises(ValueError, match="target 0 is a NoneType; expected a dict"):
-        changed.targets([None], batch, 1)
+        changed.preprocess_targets([None], batch, 1)
 
 
 @pytest.mark.parametrize("name", ["boxes", "labels", "masks"])
@@ -222,10 +287,10 @@ def test_a_target_that_lacks_something_says_what(name):
     del target[name]
     changed = transform()
     with pytest.raises(ValueError, match=f"target 0 lacks {name}"):
-        changed.targets([target], changed.batch([random_image(40, 50)]), 1)
+        changed.preprocess_targets([target], changed.preprocess([random_image(40, 50)]), 1)
 
 
 def test_as_many_targets_as_images_are_needed():
     changed = transform()
     with pytest.raises(ValueError, match="1 images but 0 targets"):
-        changed.targets([], changed.batch([random_image(40, 50)]), 1)
+        changed.preprocess_targets([], changed.preprocess([random_image(40, 50)]), 1)

@@ -1,4 +1,4 @@
-"""What makes an output of a lesson stale, and the form that all lessons keep."""
+"""What makes an output of a lesson stale, and that all lessons were run."""
 
 import importlib.util
 import sys
@@ -15,7 +15,7 @@ LESSONS = sorted(FOLDER.glob("*.ipynb"))
 @pytest.fixture(scope="module")
 def runner():
     sys.path.insert(0, str(FOLDER))  # as when it is started from a shell
-    spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
+    spec = importlib.util.spec_from_file_location("check_notebooks", FOLDER / "check_notebooks.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
@@ -77,13 +77,10 @@ def test_a_long_large_or_slow_lesson_is_named(runner):
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_asks_a_question_names_the_paper_shows_a_mistake_and_folds_its_solutions(path):
+def test_a_lesson_was_run_from_top_to_bottom_without_errors_and_has_pictures(path):
     lesson = nbformat.read(path, as_version=4)
-    text = "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "markdown")
-    for part in ("**The question:**", "sec. ", "By hand", "classic mistake", "## Exercises", "<details>"):
-        assert part in text, part
     code = [cell for cell in lesson.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))  # from top to bottom
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert any("image/jpeg" in output.get("data", {}) for cell in code for output in cell.outputs)
     assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
 

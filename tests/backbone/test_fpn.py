@@ -5,7 +5,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from maskrcnn.backbone import FPN, ResNet, ResNetFPN, norm_layer
-from maskrcnn.backbone.norm import GroupNorm
+from maskrcnn.kernels import GroupNorm
 
 CHANNELS = (4, 8, 16, 32)
 
@@ -35,7 +35,7 @@ def test_p6_is_every_second_pixel_of_p5():
     assert maps[4].equal(maps[3][:, :, ::2, ::2])
 
 
-def test_the_coarsest_stage_reaches_every_level_and_the_finest_only_its_own():
+def test_the_coarsest_stage_reaches_every_level_and_the_finest_only_p2():
     fpn = FPN(CHANNELS, 6)
     inputs = [stage.requires_grad_() for stage in stages(32, 32)]
     gradients = torch.autograd.grad(fpn(inputs)[3].sum(), inputs, allow_unused=True)

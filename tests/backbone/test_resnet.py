@@ -84,11 +84,11 @@ def test_the_stride_is_in_the_3x3_or_in_the_1x1_before_it(stride_in_1x1):
 def test_the_first_stages_are_frozen(frozen_stages):
     with torch.device("meta"):
         resnet = ResNet("resnet50", norm_layer("groupnorm"), frozen_stages=frozen_stages)
-    learns = [
+    trained = [
         {p.requires_grad for p in getattr(resnet, name).parameters()}
         for name in ("stem", "res2", "res3", "res4", "res5")
     ]
-    assert learns == [{False}] * frozen_stages + [{True}] * (5 - frozen_stages)
+    assert trained == [{False}] * frozen_stages + [{True}] * (5 - frozen_stages)
 
 
 def test_frozen_stages_get_no_gradient_and_the_others_do(resnet, pixels):
@@ -97,7 +97,7 @@ def test_frozen_stages_get_no_gradient_and_the_others_do(resnet, pixels):
     assert all(p.grad is not None for module in (resnet.res3, resnet.res4, resnet.res5) for p in module.parameters())
 
 
-def test_an_unknown_backbone_is_refused_with_the_known_ones():
+def test_an_unknown_backbone_is_refused_with_the_choices():
     with pytest.raises(
         ValueError, match="'resnet20' is not known; choose resnet18 or resnet34 or resnet50 or resnet101"
     ):

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from benchmarks.timing import Comparison, interleaved, line
+from benchmarks.speed.timing import Comparison, interleaved, line
 
 
 def test_sides_take_turns_after_a_run_that_does_not_count():

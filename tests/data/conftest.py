@@ -1,13 +1,18 @@
-"""Files that cannot be used, in every way that files go wrong."""
+"""Settings of the property tests, and files that cannot be used."""
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# The same examples in every run, however slow the machine.
+settings.register_profile("deterministic", deadline=None, derandomize=True, database=None)
+settings.load_profile("deterministic")
 
 
 @pytest.fixture
 def bad_files(tmp_path):
-    """{kind: path}, cut and damaged copies of whole.png beside them, which is 120 x 96 pixels of noise."""
+    """{kind: path}: damaged copies of whole.png, an image of 120 x 96 pixels of noise in the same folder."""
     pixels = np.random.default_rng(0).integers(0, 256, (96, 120, 3), dtype=np.uint8)
     whole, bmp, jpeg = (tmp_path / f"whole.{ending}" for ending in ("png", "bmp", "jpg"))
     for path in (whole, bmp, jpeg):

@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from data.dataset import SmearDataset, make_sample
-from data.image_files import FieldError
-from data.lisc import CLASSES, DataError, Field, find
+from data.dataset import SmearDataset, make_sample, read_dataset
+from data.formats import index_dataset
+from data.records import DataError, ImageRecord, RecordError
+from maskrcnn.config import LISC_CLASSES
 
 H, W = 96, 120
 
@@ -31,27 +32,28 @@ def rectangles(*corners, size=(H, W)) -> np.ndarray:
     return mask
 
 
-def field(folder: Path, mask, label="monocyte", image=None) -> Field:
+def write_record(folder: Path, mask, label="monocyte", image=None) -> ImageRecord:
     name = f"{len(list(folder.iterdir())):02d}"
     image = noise(H, W, 3) if image is None else image
-    return Field(write(folder / f"{name}.png", image), write(folder / f"{name}_mask.png", mask), label)
+    image_path, mask_path = write(folder / f"{name}.png", image), write(folder / f"{name}_mask.png", mask)
+    return ImageRecord(image_path, mask_path, label)
 
 
-def read(*fields, **options) -> SmearDataset:
-    return SmearDataset(fields, progress=False, **options)
+def read(*records, **options) -> SmearDataset:
+    return read_dataset(records, progress=False, **options)
 
 
-def error_of(*fields, **options) -> str:
+def error_of(*records, **options) -> str:
     with pytest.raises(DataError) as error:
-        read(*fields, **options)
+        read(*records, **options)
     return str(error.value)
 
 
 def test_image_and_target_follow_torchvisions_convention(tmp_path):
     mask = rectangles((10, 20, 40, 50, 175), (15, 25, 30, 40, 200), (70, 5, 120, 96, 1))
-    dataset = read(field(tmp_path, mask))
+    dataset = read(write_record(tmp_path, mask))
     assert len(dataset) == 1
-    assert dataset.fields[0].label == "monocyte"
+    assert dataset.records[0].label == "monocyte"
     image, target = dataset[0]
     assert (image.dtype, image.shape) == (torch.float32, (3, H, W))
     assert image.is_contiguous()
@@ -64,8 +66,8 @@ def test_image_and_target_follow_torchvisions_convention(tmp_path):
     assert torch.equal(target["masks"].amax(0).bool(), torch.from_numpy(mask > 0))
 
 
-def test_what_a_reader_does_to_a_target_does_not_come_back(tmp_path):
-    dataset = read(field(tmp_path, rectangles((10, 20, 40, 50, 9))))
+def test_changing_an_item_in_place_does_not_change_the_data_set(tmp_path):
+    dataset = read(write_record(tmp_path, rectangles((10, 20, 40, 50, 9))))
     image, target = dataset[0]
     for value in (image, *target.values()):
         value.zero_()
@@ -75,212 +77,231 @@ def test_what_a_reader_does_to_a_target_does_not_come_back(tmp_path):
 
 
 def test_files_are_read_once(tmp_path):
-    one = field(tmp_path, rectangles((10, 20, 40, 50, 9)))
-    dataset = read(one)
-    one.image.unlink()
-    one.mask.unlink()
+    record = write_record(tmp_path, rectangles((10, 20, 40, 50, 9)))
+    dataset = read(record)
+    record.image.unlink()
+    record.mask.unlink()
     assert dataset[0][0].shape == (3, H, W)
 
 
 def test_labels_follow_the_given_class_names(tmp_path):
     mask = rectangles((10, 20, 40, 50, 9))
-    assert read(field(tmp_path, mask), class_names=("neutrophil", "monocyte"))[0][1]["labels"].tolist() == [2]
-    assert "monocyte" in error_of(field(tmp_path, mask), class_names=("neutrophil",))
+    assert read(write_record(tmp_path, mask), class_names=("neutrophil", "monocyte"))[0][1]["labels"].tolist() == [2]
+    assert "monocyte" in error_of(write_record(tmp_path, mask), class_names=("neutrophil",))
 
 
 def test_more_cells_than_a_byte_can_count(tmp_path):
     mask = np.zeros((100, 120), np.uint8)
     mask[::3, ::4] = 200  # 34 rows of 30 single pixels
-    dataset = read(field(tmp_path, mask, image=noise(100, 120, 3)), min_area=0)
+    dataset = read(write_record(tmp_path, mask, image=noise(100, 120, 3)), min_area=0)
     masks = dataset[0][1]["masks"]
     assert masks.shape[0] == 34 * 30
     assert masks.sum((1, 2)).eq(1).all()
 
 
-@pytest.mark.parametrize("part", ["cell", "nucleus"])
-def test_as_many_cells_as_a_byte_can_just_count(tmp_path, part):
+@pytest.mark.parametrize("compartment", ["whole-cell", "nucleus"])
+def test_as_many_cells_as_a_byte_can_just_count(tmp_path, compartment):
     mask = np.zeros((100, 120), np.uint8)
     mask[::6, ::8] = 75  # 17 rows of 15: 255
     mask[::6, 1::8] = 100
-    target = read(field(tmp_path, mask, image=noise(100, 120, 3)), min_area=0, part=part)[0][1]
+    record = write_record(tmp_path, mask, image=noise(100, 120, 3))
+    target = read(record, min_area=0, compartment=compartment)[0][1]
     assert len(target["boxes"]) == 255
-    assert target["masks"].sum((1, 2)).eq(2 if part == "cell" else 1).all()
+    assert target["masks"].sum((1, 2)).eq(2 if compartment == "whole-cell" else 1).all()
 
 
 def test_more_fragments_than_a_byte_can_count(tmp_path):
     mask = rectangles((0, 50, 100, 90, 200))
     mask[:40:2, ::4] = 200  # 20 rows of 30 single pixels
-    dataset = read(field(tmp_path, mask))
+    dataset = read(write_record(tmp_path, mask))
     assert dataset.samples[0].fragments == 600
     assert len(dataset[0][1]["boxes"]) == 1
 
 
 def test_the_smaller_masks_of_lisc_get_four_pixels_on_every_side(tmp_path):
     mask = rectangles((0, 0, 30, 10, 225), size=(568, 712))
-    one = field(tmp_path, mask, image=noise(576, 720, 3))
-    target = read(one)[0][1]
+    target = read(write_record(tmp_path, mask, image=noise(576, 720, 3)))[0][1]
     assert torch.equal(target["boxes"], torch.tensor([[4.0, 4, 34, 14]]))
     assert target["masks"].shape == (1, 576, 720)
 
 
 @pytest.mark.parametrize("size", [(H - 8, W), (H, W - 8), (H - 4, W - 4), (W, H), (H + 8, W + 8), (H - 9, W - 9)])
 def test_a_mask_of_another_size_is_refused(tmp_path, size):
-    one = field(tmp_path, rectangles((10, 10, 60, 60, 9), size=size))
-    text = error_of(one)
-    assert str(one.mask) in text
+    record = write_record(tmp_path, rectangles((10, 10, 60, 60, 9), size=size))
+    text = error_of(record)
+    assert str(record.mask) in text
     assert f"{size[1]} x {size[0]}" in text
     assert f"{W} x {H}" in text
 
 
-def test_in_a_field_of_several_classes_the_grey_codes_tell(tmp_path):
+def test_in_an_image_of_several_classes_the_grey_codes_decide(tmp_path):
     codes = {"basophil": (50, 50), "eosinophil": (75, 100), "lymphocyte": (125, 150), "monocyte": (175, 200),
              "neutrophil": (225, 255)}  # fmt: skip
-    for k, name in enumerate(CLASSES, start=1):
+    for k, name in enumerate(LISC_CLASSES, start=1):
         cytoplasm, nucleus = codes[name]
         mask = rectangles((10, 10, 40, 40, cytoplasm), (15, 15, 35, 35, nucleus), (60, 60, 90, 90, 50))
-        assert read(field(tmp_path, mask, label=None))[0][1]["labels"].tolist() == [k, 1]
+        assert read(write_record(tmp_path, mask, label=None))[0][1]["labels"].tolist() == [k, 1]
     # The majority: 30 pixels in the code of the neutrophil do not change 870 of a lymphocyte, one of which is a bit off.
     mask = rectangles((10, 10, 40, 40, 125), (10, 10, 40, 11, 255), (20, 20, 40, 40, 146))
-    assert read(field(tmp_path, mask, label=None))[0][1]["labels"].tolist() == [3]
+    assert read(write_record(tmp_path, mask, label=None))[0][1]["labels"].tolist() == [3]
 
 
-def test_in_a_field_of_one_class_the_folder_tells(tmp_path):
-    assert read(field(tmp_path, rectangles((10, 10, 40, 40, 250)), label="basophil"))[0][1]["labels"].tolist() == [1]
+def test_in_an_image_of_one_class_the_folder_decides(tmp_path):
+    assert read(write_record(tmp_path, rectangles((10, 10, 40, 40, 250)), label="basophil"))[0][1][
+        "labels"
+    ].tolist() == [1]
 
 
 def test_masks_of_colour_palette_one_bit_and_jpeg(tmp_path):
     cell = rectangles((10, 20, 41, 50, 255))
-    pictures = {
+    masks = {
         "rgb.png": Image.fromarray(cell).convert("RGB"),
         "palette.png": Image.fromarray(cell).convert("P"),
         "bit.bmp": Image.fromarray(cell).convert("1"),
         "compressed.jpg": Image.fromarray(cell),
     }
     image = write(tmp_path / "image.png", noise(H, W, 3))
-    for name, picture in pictures.items():
-        mask = write(tmp_path / name, picture)
-        target = read(Field(image, mask, "monocyte"))[0][1]
-        error = 1 if name.endswith("jpg") else 0  # at the rim; without the threshold it is up to 7
+    for name, pixels in masks.items():
+        mask = write(tmp_path / name, pixels)
+        target = read(ImageRecord(image, mask, "monocyte"))[0][1]
+        error = 1 if name.endswith("jpg") else 0  # at the edge; without the threshold it is up to 7
         assert (target["boxes"] - torch.tensor([[10.0, 20, 41, 50]])).abs().max() <= error
 
 
-def test_a_field_with_an_empty_mask_is_left_out_and_listed(tmp_path):
-    good, empty = field(tmp_path, rectangles((10, 10, 40, 40, 9))), field(tmp_path, np.zeros((H, W), np.uint8))
+def test_an_image_with_an_empty_mask_is_left_out_and_listed(tmp_path):
+    good, empty = (
+        write_record(tmp_path, rectangles((10, 10, 40, 40, 9))),
+        write_record(tmp_path, np.zeros((H, W), np.uint8)),
+    )
     dataset = read(empty, good)
-    assert dataset.fields == [good]
+    assert dataset.records == [good]
     assert len(dataset) == 1
     assert [item.path for item in dataset.skipped] == [empty.mask]
-    assert str(empty.mask) in error_of(empty)  # if all are empty something is wrong
+    assert str(empty.mask) in error_of(empty)  # an error if all are empty
 
 
-def test_a_mask_that_says_another_class_than_its_folder_is_noted(tmp_path):
+def test_a_mask_with_greys_of_another_class_than_its_folder_is_noted(tmp_path):
     eosinophil = rectangles((10, 10, 60, 60, 75), (20, 20, 40, 40, 100))
-    other_data = rectangles((10, 10, 60, 60, 150), (20, 20, 40, 40, 250))  # not LISC's codes: they say nothing
+    other_data = rectangles((10, 10, 60, 60, 150), (20, 20, 40, 40, 250))  # not LISC's codes
     cases = ((eosinophil, "monocyte"), (eosinophil, "eosinophil"), (other_data, "monocyte"), (eosinophil, None))
-    dataset = read(*(field(tmp_path, mask, label) for mask, label in cases))
-    notes = [sample.contradiction for sample in dataset.samples]
+    dataset = read(*(write_record(tmp_path, mask, label) for mask, label in cases))
+    notes = [sample.class_conflict for sample in dataset.samples]
     assert "eosinophil" in notes[0]
     assert notes[1:] == ["", "", ""]
-    assert dataset.samples[0].labels.tolist() == [4]  # the folder is believed
+    assert dataset.samples[0].labels.tolist() == [4]  # the folder's class is used
 
 
-def test_pieces_too_small_to_be_a_cell_are_counted(tmp_path):
+def test_fragments_too_small_to_be_a_cell_are_counted(tmp_path):
     mask = rectangles((10, 10, 60, 60, 9), (70, 10, 71, 12, 9), (80, 10, 82, 11, 9))
-    assert read(field(tmp_path, mask)).samples[0].fragments == 2
+    assert read(write_record(tmp_path, mask)).samples[0].fragments == 2
 
 
-def test_the_nucleus_as_target(tmp_path):
-    """Cells with cytoplasm and nucleus in the codes of LISC, in those of other data, and one without a nucleus."""
+def test_the_nucleus_as_compartment(tmp_path):
+    """Cells with the grey codes of LISC, with those of other data, and one without a nucleus."""
     mask = rectangles(
         (5, 5, 35, 35, 175), (10, 12, 20, 22, 200), (25, 12, 30, 30, 200),  # two lobes: one nucleus
         (40, 5, 70, 35, 150), (45, 10, 60, 33, 250),
         (75, 5, 105, 35, 50),
     )  # fmt: skip
-    target = read(field(tmp_path, mask), part="nucleus")[0][1]
+    target = read(write_record(tmp_path, mask), compartment="nucleus")[0][1]
     assert target["boxes"].tolist() == [[10, 12, 30, 30], [45, 10, 60, 33]]
     assert target["masks"].sum((1, 2)).tolist() == [10 * 10 + 5 * 18, 15 * 23]
     assert len(target["labels"]) == 2
-    cells = read(field(tmp_path, mask))[0][1]
+    cells = read(write_record(tmp_path, mask))[0][1]
     assert cells["masks"].sum((1, 2)).tolist() == [900] * 3
-    assert "no nucleus" in error_of(field(tmp_path, rectangles((5, 5, 35, 35, 50))), part="nucleus")
-    with pytest.raises(ValueError, match="part 'lobe'"):
-        read(part="lobe")
+    assert "no nucleus" in error_of(write_record(tmp_path, rectangles((5, 5, 35, 35, 50))), compartment="nucleus")
+    with pytest.raises(ValueError, match="compartment 'lobe'"):
+        read(compartment="lobe")
 
 
 def test_a_subset_reads_nothing_again(tmp_path):
     masks = [rectangles((10, 10, 20 + 10 * k, 40, 9)) for k in range(3)]
-    dataset = read(*(field(tmp_path, mask) for mask in masks))
-    fields = list(dataset.fields)
-    for one in fields:
-        one.image.unlink()
+    dataset = read(*(write_record(tmp_path, mask) for mask in masks))
+    records = list(dataset.records)
+    for record in records:
+        record.image.unlink()
     subset = dataset.subset([2, 0])
-    assert subset.fields == [fields[2], fields[0]]
+    assert subset.records == [records[2], records[0]]
     assert [subset[i][1]["boxes"][0, 2].item() for i in range(2)] == [40, 20]
     assert len(dataset) == 3
 
 
-def test_shrunk_fields_keep_their_colours_boxes_and_masks(tmp_path):
+def test_downscaled_images_keep_their_colours_boxes_and_masks(tmp_path):
     mask = rectangles((12, 24, 36, 48, 175), (72, 6, 120, 96, 1))
-    dataset = read(field(tmp_path, mask), field(tmp_path, mask))
-    shrunk = dataset.shrunk([(H // 3, W // 3), (H, W)])  # the second one stays as it is
-    (image, target), (small, smaller) = dataset[0], shrunk[0]
-    # A third of the size, weighed as a triangle over the five to seven pixels nearest to each.
+    dataset = read(write_record(tmp_path, mask), write_record(tmp_path, mask))
+    downscaled = dataset.downscaled([(H // 3, W // 3), (H, W)])  # the second one stays as it is
+    (image, target), (small, smaller) = dataset[0], downscaled[0]
+    # A third of the size, with triangle weights on the five to seven nearest pixels of each.
     expected = torch.nn.functional.interpolate(image[None], (H // 3, W // 3), mode="bilinear", antialias=True)[0]
     assert (small - expected).abs().max() < 0.01
     assert torch.equal(smaller["boxes"], target["boxes"] / 3)
     assert torch.equal(smaller["masks"], target["masks"][:, 1::3, 1::3])
     assert torch.equal(smaller["labels"], target["labels"])
-    assert torch.equal(shrunk[1][0], dataset[1][0])
-    assert shrunk[1][1].keys() == dataset[1][1].keys()
+    assert torch.equal(downscaled[1][0], dataset[1][0])
+    assert downscaled[1][1].keys() == dataset[1][1].keys()
     assert torch.equal(dataset[0][0], image)
 
 
-def test_a_shrunk_box_keeps_its_fraction_of_a_pixel(tmp_path):
-    dataset = read(field(tmp_path, rectangles((11, 24, 40, 48, 175))))
-    assert dataset.shrunk([(H // 2, W // 2)])[0][1]["boxes"].tolist() == [[5.5, 12.0, 20.0, 24.0]]
+@pytest.mark.parametrize(
+    ("size", "box"), [((H // 2, W // 2), [5.5, 12.0, 20.0, 24.0]), ((H // 2, W // 4), [2.75, 12.0, 10.0, 24.0])]
+)
+def test_a_downscaled_box_keeps_its_fraction_of_a_pixel(tmp_path, size, box):
+    dataset = read(write_record(tmp_path, rectangles((11, 24, 40, 48, 175))))
+    assert dataset.downscaled([size])[0][1]["boxes"].tolist() == [box]
+
+
+def test_only_images_that_are_larger_both_ways_are_downscaled(tmp_path):
+    dataset = read(write_record(tmp_path, rectangles((11, 24, 40, 48, 175))))
+    for size in ((H, W // 2), (H // 2, W), (2 * H, 2 * W)):
+        assert dataset.downscaled([size]).samples[0] is dataset.samples[0]
 
 
 def test_every_bad_image_and_mask_is_left_out_and_named(tmp_path, bad_files):
     mask = write(tmp_path / "mask.png", rectangles((10, 10, 40, 40, 9)))
-    good = Field(tmp_path / "whole.png", mask, "monocyte")
-    dataset = read(*(Field(path, mask, "monocyte") for path in bad_files.values()), good, good._replace(mask=None))
-    assert dataset.fields == [good]
+    good = ImageRecord(tmp_path / "whole.png", mask, "monocyte")
+    dataset = read(
+        *(ImageRecord(path, mask, "monocyte") for path in bad_files.values()), good, good._replace(mask=None)
+    )
+    assert dataset.records == [good]
     assert [item.path for item in dataset.skipped] == [*bad_files.values(), good.image]  # the last is without a mask
     dataset = read(good, *(good._replace(mask=path) for path in bad_files.values()))
-    assert dataset.fields == [good]
+    assert dataset.records == [good]
     assert [item.path for item in dataset.skipped] == list(bad_files.values())
 
 
-def test_image_and_mask_of_one_field_are_both_named(bad_files):
-    text = error_of(Field(bad_files["text"], bad_files["zero bytes"], "monocyte"))
+def test_image_and_mask_of_one_record_are_both_named(bad_files):
+    text = error_of(ImageRecord(bad_files["text"], bad_files["zero bytes"], "monocyte"))
     assert str(bad_files["text"]) in text
     assert str(bad_files["zero bytes"]) in text
 
 
-def test_a_bar_shows_the_progress_of_reading(tmp_path, capsys):
-    one = field(tmp_path, rectangles((10, 10, 40, 40, 9)))
-    SmearDataset([one])
+def test_a_bar_shows_the_progress_of_reading_on_a_terminal(tmp_path, capsys, monkeypatch):
+    record = write_record(tmp_path, rectangles((10, 10, 40, 40, 9)))
+    read_dataset([record])
+    assert "reading" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    read_dataset([record])
     assert "reading" in capsys.readouterr().err
-    read(one)
+    read(record)
     assert "reading" not in capsys.readouterr().err
 
 
-def test_no_fields_are_no_images():
+def test_no_records_are_no_images():
     assert len(read()) == 0
 
 
 @pytest.mark.skipif("BCCD" not in os.environ, reason="the environment variable BCCD names no folder of real smears")
 def test_real_smears_where_there_are_some():
-    """Every cell of some real fields is whole: its box is the one of its mask, and its mask is all of the file's."""
-    fields = find(os.environ["BCCD"]).val[::10]
-    dataset = read(*fields)
-    assert dataset.fields == fields
-    for i, (_, mask, label) in enumerate(fields):
+    """The masks of an image together are the mask of the file, and every box is the one of its mask."""
+    records = index_dataset(os.environ["BCCD"]).val[::10]
+    dataset = read(*records)
+    assert dataset.records == records
+    for i, (_, mask, label) in enumerate(records):
         _, target = dataset[i]
         assert torch.equal(target["masks"].amax(0).bool(), torch.from_numpy(np.array(Image.open(mask)) > 0))
-        assert set(target["labels"].tolist()) == {CLASSES.index(label) + 1}
-        for box, one in zip(target["boxes"], target["masks"]):
-            rows, columns = torch.where(one)
+        assert set(target["labels"].tolist()) == {LISC_CLASSES.index(label) + 1}
+        for box, cell in zip(target["boxes"], target["masks"]):
+            rows, columns = torch.where(cell)
             assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
 
@@ -288,5 +309,5 @@ def test_real_smears_where_there_are_some():
 def test_an_inverted_or_white_mask_is_no_cell_as_large_as_the_image(white):
     mask = np.full((100, 100), 255, np.uint8)
     mask[: round(100 * (1 - white)), :] = 0
-    with pytest.raises(FieldError, match=r"m\.png: a cell as large as the image"):
-        make_sample(np.zeros((100, 100, 3), np.uint8), mask, Field(Path("i.png"), Path("m.png"), "lymphocyte"))
+    with pytest.raises(RecordError, match=r"m\.png: a cell as large as the image"):
+        make_sample(np.zeros((100, 100, 3), np.uint8), mask, ImageRecord(Path("i.png"), Path("m.png"), "lymphocyte"))

@@ -5,12 +5,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from data import synthetic
-from data.dataset import SmearDataset
-from data.lisc import CLASSES, DataError, Field, find
-from data.splits import CACHE, divide, fingerprints, open_splits
+from data.dataset import read_dataset
+from data.formats import index_dataset
+from data.records import DataError, ImageRecord
+from data.splits import (
+    CACHE,
+    Splits,
+    all_images,
+    check_same_images,
+    fingerprints,
+    k_fold,
+    open_dataset,
+    overlap_warning,
+    stratified_group_folds,
+    train_val_split,
+)
+from data.synthetic.dataset import write_dataset
+from maskrcnn.config import LISC_CLASSES
 
 SIZE = (240, 192)
 
@@ -18,7 +33,7 @@ SIZE = (240, 192)
 @pytest.fixture(scope="module")
 def lisc(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("lisc")
-    synthetic.make(folder / "LISC Database", images=40, layout="lisc", size=SIZE, progress=False)
+    write_dataset(folder / "LISC Database", images=40, layout="lisc", size=SIZE, progress=False)
     return folder
 
 
@@ -29,124 +44,154 @@ def copy(lisc, tmp_path) -> Path:
     return tmp_path / "copy"
 
 
+def split(root: Path, seed: int = 0, **options) -> Splits:
+    return train_val_split(open_dataset(root, progress=False, **options), seed)
+
+
 def names(dataset) -> list[str]:
-    return [f"{field.image.parent.name}/{field.image.name}" for field in dataset.fields]
+    return [f"{record.image.parent.name}/{record.image.name}" for record in dataset.records]
 
 
 def test_every_class_is_on_both_sides_in_proportion():
     labels = ["a"] * 50 + ["b"] * 10 + ["c"] * 2 + [None] * 5
-    places = divide(labels, range(len(labels)), 5, seed=0)
-    per_class = [
-        Counter(place for place, own in zip(places, labels) if own == label) for label in ("a", "b", "c", None)
-    ]
+    folds = stratified_group_folds(labels, range(len(labels)), 5, seed=0)
+    per_class = [Counter(fold for fold, label in zip(folds, labels) if label == name) for name in ("a", "b", "c", None)]
     assert [sorted(counts.values()) for counts in per_class] == [[10] * 5, [2] * 5, [1, 1], [1] * 5]
-    # Rare classes do not all go to the same parts.
-    assert max(Counter(places).values()) - min(Counter(places).values()) <= 1
+    # Rare classes do not all go to the same folds.
+    assert max(Counter(folds).values()) - min(Counter(folds).values()) <= 1
 
 
-def test_a_division_is_by_seed():
+def test_folds_are_deterministic_by_seed():
     labels = ["a"] * 20 + ["b"] * 20
-    one = divide(labels, range(40), 5, seed=0)
-    assert one == divide(labels, range(40), 5, seed=0)
-    assert one != divide(labels, range(40), 5, seed=1)
+    first, again, other = (stratified_group_folds(labels, range(40), 5, seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
 
 
-def test_a_group_is_never_divided():
+def test_a_group_is_never_split():
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 30, 100).tolist()
     labels = ["ab"[group % 2] for group in groups]
     for seed in range(5):
-        places = divide(labels, groups, 4, seed)
-        assert all(len({place for place, own in zip(places, groups) if own == group}) == 1 for group in groups)
-        sizes = Counter(places)
-        assert max(sizes.values()) - min(sizes.values()) <= 8  # near equal, as far as groups of about 3 let them be
+        folds = stratified_group_folds(labels, groups, 4, seed)
+        assert all(len({fold for fold, other in zip(folds, groups) if other == group}) == 1 for group in groups)
+        sizes = Counter(folds)
+        assert max(sizes.values()) - min(sizes.values()) <= 8  # nearly equal, as far as groups of about 3 allow
 
 
-def test_lisc_is_divided_by_class(lisc):
-    splits = open_splits(lisc, progress=False)
+def test_large_groups_are_placed_first():
+    """The other way round, one fold would get 6 of the 8 images."""
+    folds = stratified_group_folds(["a"] * 8, [0, 1, 2, 3, 4, 4, 4, 4], 2, seed=0)
+    assert sorted(Counter(folds).values()) == [4, 4]
+
+
+@given(
+    groups=st.lists(st.integers(0, 20), max_size=60),
+    label_of=st.lists(st.sampled_from(["a", "b", "c", None]), min_size=21, max_size=21),
+    folds=st.integers(2, 6),
+    seed=st.integers(0, 1000),
+)
+def test_folds_of_any_groups_and_classes(groups, label_of, folds, seed):
+    """No group is in two folds, and in each class no fold is more than the largest group ahead of another."""
+    labels = [label_of[group] for group in groups]
+    result = stratified_group_folds(labels, groups, folds, seed)
+    assert len(result) == len(groups)
+    assert set(result) <= set(range(folds))
+    assert len(set(zip(groups, result))) == len(set(groups))
+    largest = max(Counter(groups).values(), default=0)
+    for name in set(labels):
+        sizes = [sum(fold == k and label == name for fold, label in zip(result, labels)) for k in range(folds)]
+        assert max(sizes) - min(sizes) <= largest
+
+
+def test_lisc_is_split_by_class(lisc):
+    splits = split(lisc)
     assert not set(names(splits.train)) & set(names(splits.val))
-    found = find(lisc)
-    assert len(splits.train) + len(splits.val) == len(found.train)
-    of_val = Counter(field.label for field in splits.val.fields)
-    assert set(CLASSES) <= set(of_val)
-    assert all(1 <= of_val[label] <= 2 for label in CLASSES)  # a fifth of 7 or 8
-    assert names(open_splits(lisc, progress=False).val) == names(splits.val)
-    assert names(open_splits(lisc, seed=1, progress=False).val) != names(splits.val)
+    assert len(splits.train) + len(splits.val) == len(index_dataset(lisc).train)
+    of_val = Counter(record.label for record in splits.val.records)
+    assert set(LISC_CLASSES) <= set(of_val)
+    assert all(1 <= of_val[label] <= 2 for label in LISC_CLASSES)  # a fifth of 7 or 8
+    assert names(split(lisc).val) == names(splits.val)
+    assert names(split(lisc, seed=1).val) != names(splits.val)
 
 
-def test_folds_show_every_field_once(lisc):
-    parts = [names(open_splits(lisc, folds=4, fold=k, progress=False).val) for k in range(4)]
-    shown = [name for part in parts for name in part]
-    assert sorted(shown) == sorted(set(shown))
-    assert len(shown) == len(find(lisc).train)
-    for fold in (-1, 4):
+def test_every_image_is_in_the_validation_set_of_one_fold(lisc):
+    images = open_dataset(lisc, progress=False)
+    validated = [name for fold in range(4) for name in names(k_fold(images, 4, fold).val)]
+    assert sorted(validated) == sorted(set(validated))
+    assert len(validated) == len(index_dataset(lisc).train)
+    for folds, fold in ((4, -1), (4, 4), (1, 0)):
         with pytest.raises(ValueError, match="fold"):
-            open_splits(lisc, folds=4, fold=fold)
+            k_fold(images, folds, fold)
 
 
-def test_fields_of_basophils_have_no_nucleus_which_is_no_fault_of_theirs(lisc):
-    """A fifth of all fields, more than a run would shrug off if they were bad."""
-    splits = open_splits(lisc, part="nucleus", strict=True, progress=False)
+def test_images_of_basophils_have_no_nucleus_which_is_no_error(lisc):
+    """They are a fifth of all images: more than the unusable files that a run accepts."""
+    splits = split(lisc, compartment="nucleus", strict=True)
     assert len(splits.skipped) >= 7
-    shown = Counter(field.label for field in splits.train.fields + splits.val.fields)
-    assert set(shown) & set(CLASSES) == set(CLASSES) - {"basophil"}
+    labels = {record.label for record in splits.train.records + splits.val.records}
+    assert labels & set(LISC_CLASSES) == set(LISC_CLASSES) - {"basophil"}
 
 
-def test_repeated_fields_stay_together_and_are_remembered(copy):
+def test_repeated_fields_stay_together_and_are_cached(copy):
     images = copy / "Main Dataset"
     masks = copy / "Ground Truth Segmentation"
-    for k in (90, 91):  # the same field again, once shifted by rolling it; its mask may stay
+    for k in (90, 91):  # the same field again, 91 shifted
         for folder, name in ((images / "neut", "{}.bmp"), (masks / "neut/areaforexpert1", "{}_expert.bmp")):
             pixels = np.asarray(Image.open(folder / name.format(1)))
             Image.fromarray(np.roll(pixels, 8 * (k - 90), axis=1)).save(folder / name.format(k))
     for seed in range(4):
-        splits = open_splits(copy, seed=seed, progress=False)
+        splits = split(copy, seed)
         sides = [{f"neut/{k}.bmp" for k in (1, 90, 91)} & set(names(side)) for side in (splits.train, splits.val)]
         assert sorted(map(len, sides)) == [0, 3]
-        assert not splits.straddling
-    remembered = json.loads((copy / CACHE).read_text())
-    (copy / CACHE).write_text(json.dumps({**remembered, "groups": [0] * len(remembered["groups"])}))
-    with pytest.raises(DataError, match="to validate on"):  # the cache is believed as long as the pictures are the same
-        open_splits(copy, progress=False)
+        assert not splits.shared_with_train
+    cached = json.loads((copy / CACHE).read_text())
+    (copy / CACHE).write_text(json.dumps({**cached, "groups": [0] * len(cached["groups"])}))
+    with pytest.raises(DataError, match="to validate on"):  # the cache is used as long as the images are the same
+        split(copy)
     Image.fromarray(np.zeros((SIZE[1], SIZE[0], 3), np.uint8)).save(images / "mono" / "1.bmp")
-    assert len(set(open_splits(copy, progress=False).groups)) > 30
+    assert len(set(open_dataset(copy, progress=False).groups)) > 30
 
 
-def test_a_damaged_cache_is_made_again(copy):
+def test_a_damaged_cache_is_replaced(copy):
     (copy / CACHE).write_text("not what it should be")
-    groups = open_splits(copy, progress=False).groups
+    groups = open_dataset(copy, progress=False).groups
     assert json.loads((copy / CACHE).read_text())["groups"]
     assert len(set(groups)) == len(groups)
 
 
-def test_a_split_of_the_datas_own_is_kept_and_its_repeats_are_named(tmp_path):
-    synthetic.make(tmp_path, images=20, layout="wbc", size=SIZE, progress=False)
-    splits = open_splits(tmp_path, progress=False)
-    found = find(tmp_path)
-    assert (splits.train.fields, splits.val.fields) == (found.train, found.val)
-    assert not splits.straddling
-    known, copied = found.train[0], found.val[-1]
-    copied.image.write_bytes(known.image.read_bytes())
-    assert open_splits(tmp_path, progress=False).straddling == [copied]
-    assert not open_splits(tmp_path, folds=4, progress=False).straddling
+def test_the_split_of_a_data_set_is_kept_and_fields_on_both_sides_are_named(tmp_path):
+    write_dataset(tmp_path, images=20, layout="wbc", size=SIZE, progress=False)
+    splits = split(tmp_path)
+    index = index_dataset(tmp_path)
+    assert (splits.train.records, splits.val.records) == (index.train, index.val)
+    assert not splits.shared_with_train
+    copied = index.val[-1]
+    copied.image.write_bytes(index.train[0].image.read_bytes())
+    images = open_dataset(tmp_path, progress=False)
+    shared = train_val_split(images)
+    assert shared.shared_with_train == [copied]
+    assert shared.val_groups[-1] == shared.groups[0]
+    assert not k_fold(images, 4).shared_with_train
 
 
-def test_undivided_all_fields_are_there_to_evaluate_on_even_a_single_one(tmp_path):
-    synthetic.make(tmp_path, images=1, layout="wbc", size=SIZE, progress=False, val_fraction=0)
-    splits = open_splits(tmp_path, progress=False, undivided=True, to_train=False)
+def test_all_images_can_be_evaluated_on_even_a_single_one(tmp_path):
+    write_dataset(tmp_path, images=1, layout="wbc", size=SIZE, progress=False, val_fraction=0)
+    images = open_dataset(tmp_path, progress=False, needs_train=False)
+    splits = all_images(images)
     assert (len(splits.train), len(splits.val)) == (0, 1)
     with pytest.raises(DataError, match="add images"):
-        open_splits(tmp_path, progress=False)
+        train_val_split(images)
 
 
 def test_a_folder_with_val_alone_is_enough_to_evaluate_on_and_not_to_train_on(tmp_path):
-    synthetic.make(tmp_path, images=20, layout="wbc", size=SIZE, progress=False)
+    write_dataset(tmp_path, images=20, layout="wbc", size=SIZE, progress=False)
     shutil.rmtree(tmp_path / "train")
-    splits = open_splits(tmp_path, progress=False, to_train=False)
+    splits = train_val_split(open_dataset(tmp_path, progress=False, needs_train=False), needs_train=False)
     assert len(splits.train) == 0
     assert len(splits.val) > 0
     with pytest.raises(DataError, match="no image with a mask to train on"):
-        open_splits(tmp_path, progress=False)
+        split(tmp_path)
 
 
 def test_fingerprints_are_those_of_the_pixels(copy):
@@ -154,24 +199,47 @@ def test_fingerprints_are_those_of_the_pixels(copy):
     for number in (80, 81):
         Image.fromarray(np.full((SIZE[1], SIZE[0], 3), number, np.uint8)).save(images / f"{number}.bmp")
     shutil.copy(images / "80.bmp", images / "82.bmp")
-    fields = [
-        Field(images / f"{n}.bmp", sorted(copy.rglob("neut/*/1_expert.bmp"))[0], "neutrophil") for n in (80, 81, 82)
-    ]
-    names = fingerprints(SmearDataset(fields, progress=False))
-    assert names[0] == names[2] != names[1]
+    mask = copy / "Ground Truth Segmentation/neut/areaforexpert1/1_expert.bmp"
+    records = [ImageRecord(images / f"{number}.bmp", mask, "neutrophil") for number in (80, 81, 82)]
+    hashes = fingerprints(read_dataset(records, progress=False))
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_a_warning_counts_the_images_of_the_training_set():
+    assert overlap_warning(["a", "b"], ["c"]) == ""
+    assert "1 of the 2 images were in the training set" in overlap_warning(["a", "b"], ["b"])
+    assert "2 of the 3 images were in the training set" in overlap_warning(["a", "b", "c"], ["b", "x", "c"])
+
+
+def test_a_run_is_not_resumed_with_other_images_or_another_split(lisc):
+    images = open_dataset(lisc, progress=False)
+    splits = train_val_split(images)
+    seen = fingerprints(splits.train), fingerprints(splits.val)
+    check_same_images(splits, seen[0] + ["of the checkpoint it started from"], seen[1])
+    fewer = splits._replace(val=splits.val.subset(range(len(splits.val) - 1)))
+    for other in (train_val_split(images, seed=1), fewer):
+        with pytest.raises(DataError, match="cannot be resumed"):
+            check_same_images(other, *seen)
 
 
 def test_a_few_bad_files_are_left_out_and_many_or_any_when_strict_are_an_error(copy):
     folder = copy / "Main Dataset/lymp"
     files = sorted(folder.iterdir())
     files[0].write_bytes(b"")
-    files[1].unlink()  # its mask is alone then
-    splits = open_splits(copy, progress=False)
+    files[1].unlink()  # a mask without image is left
+    splits = split(copy)
     assert {item.path.name for item in splits.skipped} == {files[0].name, f"{files[1].stem}_expert.bmp"}
     with pytest.raises(DataError, match="2 files cannot be used") as error:
-        open_splits(copy, strict=True, progress=False)
+        split(copy, strict=True)
     assert str(files[0]) in str(error.value)
     for file in files[2:]:
-        file.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="are no accident"):
-        open_splits(copy, progress=False)
+        file.write_bytes(b"no image")
+    with pytest.raises(DataError, match="More than 10% of the files are unusable"):
+        split(copy)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_large_group_does_not_unbalance_the_folds(seed):
+    """Six images of one field and six of six others divide into two folds of six."""
+    folds = stratified_group_folds(["a"] * 12, [0] * 6 + [1, 2, 3, 4, 5, 6], folds=2, seed=seed)
+    assert sorted(Counter(folds).values()) == [6, 6]

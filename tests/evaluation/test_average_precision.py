@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from maskrcnn.evaluation import AveragePrecision
 
 SIZE = (48, 64)  # height, width
-NAMES = ("a", "b", "c", "never there")
+NAMES = ("a", "b", "c", "absent")
 
 
 def fill(boxes: torch.Tensor) -> torch.Tensor:
@@ -31,7 +31,7 @@ def random_boxes(rng: np.random.Generator, count: int) -> torch.Tensor:
 
 
 def scene(seed: int, images: int, objects: int, extra: int, ties: bool = False, crowds: bool = False):
-    """Targets, and predictions that are shifted copies of them, twice over, with false ones and wrong classes."""
+    """Targets, and predictions: shifted copies of them, two each, with false positives and wrong classes."""
     rng = np.random.default_rng(seed)
     samples = []
     for _ in range(images):
@@ -107,12 +107,12 @@ def ours(samples, kind: str, class_agnostic: bool = False, max_detections: int =
 
 
 CASES = {
-    "usual": scene(0, images=12, objects=5, extra=6),
+    "typical": scene(0, images=12, objects=5, extra=6),
     "ties in scores": scene(1, images=12, objects=5, extra=10, ties=True),
     "crowds": scene(2, images=12, objects=6, extra=6, crowds=True),
     "crowds and ties": scene(3, images=8, objects=6, extra=12, ties=True, crowds=True),
-    "no false ones": scene(4, images=6, objects=4, extra=0),
-    "more than 100 a class": scene(5, images=2, objects=5, extra=700),
+    "no false positives": scene(4, images=6, objects=4, extra=0),
+    "more than 100 per class": scene(5, images=2, objects=5, extra=700),
 }
 
 
@@ -155,38 +155,36 @@ def test_area_ranges_are_equal_to_pycocotools(case, kind, areas):
 
 
 def test_terciles_hold_a_third_of_the_objects_each():
-    measure = measured(CASES["usual"], "box")
-    areas = np.concatenate([image.gt_areas for image in measure._images])
+    measure = measured(CASES["typical"], "box")
+    gt_boxes = [target["boxes"].double() for _, target in CASES["typical"]]
+    areas = np.concatenate([(boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in gt_boxes])
     counts = [((areas >= low) & (areas <= high)).sum() for low, high in measure.area_terciles().values()]
     assert sum(counts) == len(areas)
     assert max(counts) - min(counts) <= 2
     assert AveragePrecision(NAMES, "box").area_terciles() == {}
 
 
-def test_drawn_images_count_as_often_as_they_are_drawn():
-    samples = CASES["usual"]
-    drawn = [3, 3, 0, 5]
-    expected = ours([samples[i] for i in drawn], "mask")
-    result = measured(samples, "mask").of_images(drawn).compute()
+def test_images_count_as_often_as_they_are_listed():
+    samples = CASES["typical"]
+    images = [3, 3, 0, 5]
+    expected = ours([samples[i] for i in images], "mask")
+    result = measured(samples, "mask").compute(images=images)
     assert (result.ap, result.ar, result.per_class) == (expected.ap, expected.ar, expected.per_class)
     assert np.mean(list(result.per_class_ar.values())) == pytest.approx(result.ar)
 
 
 @pytest.mark.parametrize("arguments", [(False, (0.0, 150.0)), (True, (0.0, 150.0)), (True,), ()])
-def test_a_draw_is_the_same_whether_its_images_were_matched_before_or_not(arguments):
-    samples, drawn = CASES["usual"], [0, 0, 5, 1]
+def test_some_images_give_the_same_whether_all_were_computed_before_or_not(arguments):
+    samples, images = CASES["typical"], [0, 0, 5, 1]
     used = measured(samples, "mask")
     used.compute(*arguments)
-    one, other = (
-        used.of_images(drawn).compute(*arguments),
-        measured(samples, "mask").of_images(drawn).compute(*arguments),
-    )
-    assert one.ap > 0
-    assert (one.ap, one.ar, one.per_class_ar) == (other.ap, other.ar, other.per_class_ar)
+    again, fresh = (metric.compute(*arguments, images=images) for metric in (used, measured(samples, "mask")))
+    assert again.ap > 0
+    assert (again.ap, again.ar, again.per_class_ar) == (fresh.ap, fresh.ar, fresh.per_class_ar)
 
 
-def test_an_image_that_comes_after_a_result_counts_in_the_next():
-    samples = CASES["usual"]
+def test_an_image_added_after_a_result_counts_in_the_next():
+    samples = CASES["typical"]
     measure = measured(samples[:6], "mask")
     measure.compute()
     for prediction, target in samples[6:]:
@@ -195,12 +193,12 @@ def test_an_image_that_comes_after_a_result_counts_in_the_next():
     assert measure.compute().ap == ours(samples, "mask").ap
 
 
-def test_the_cut_at_a_number_of_detections_matters_and_agrees():
-    samples = CASES["more than 100 a class"]
+def test_the_number_of_detections_is_limited_as_in_pycocotools():
+    samples = CASES["more than 100 per class"]
     assert max(int((p["labels"] == k).sum()) for p, _ in samples for k in (1, 2, 3)) > 100
-    for cut in (20, 100):
-        expected = coco(samples, "box", False, cut).eval["precision"][:, :, :, 0, 2]
-        assert ours(samples, "box", max_detections=cut).ap == pytest.approx(mean(expected), abs=1e-6)
+    for limit in (20, 100):
+        expected = coco(samples, "box", False, limit).eval["precision"][:, :, :, 0, 2]
+        assert ours(samples, "box", max_detections=limit).ap == pytest.approx(mean(expected), abs=1e-6)
     assert ours(samples, "box", max_detections=20).ap != ours(samples, "box", max_detections=100).ap
 
 
@@ -219,7 +217,7 @@ A, B, ELSEWHERE = [0, 0, 10, 10], [20, 0, 30, 10], [40, 30, 50, 40]
 
 
 @pytest.mark.parametrize("kind", ["box", "mask"])
-def test_by_hand_right_wrong_right(kind):
+def test_by_hand_correct_wrong_correct(kind):
     """Recall 0.5 at precision 1, then 1 at 2/3: 51 of the 101 recalls (0 to 0.50) read 1, the other 50 read 2/3."""
     samples = one_image([A, ELSEWHERE, B], [1, 1, 1], [0.9, 0.8, 0.7], [A, B], [1, 1])
     result = ours(samples, kind)
@@ -229,7 +227,7 @@ def test_by_hand_right_wrong_right(kind):
 
 
 def test_by_hand_overlap_of_two_thirds_counts_up_to_threshold_065():
-    """IoU 8 / 12: right at 0.50, 0.55, 0.60 and 0.65, wrong at the other six thresholds."""
+    """IoU 8 / 12: correct at 0.50, 0.55, 0.60 and 0.65, wrong at the other six thresholds."""
     result = ours(one_image([[2, 0, 12, 10]], [1], [0.5], [A], [1]), "box")
     assert (result.ap, result.ap50, result.ap75) == pytest.approx((0.4, 1.0, 0.0))
 
@@ -237,6 +235,17 @@ def test_by_hand_overlap_of_two_thirds_counts_up_to_threshold_065():
 def test_a_second_detection_of_an_object_is_wrong_and_perfect_is_one():
     assert ours(one_image([A, B], [1, 2], [0.9, 0.8], [A, B], [1, 2]), "mask").ap == 1
     assert ours(one_image([A, A, B], [1, 1, 1], [0.9, 0.8, 0.7], [A, B], [1, 1]), "mask").ap < 1
+
+
+@pytest.mark.parametrize(("order", "ap50"), [((0, 1), 1), ((1, 0), 51 / 101)])
+def test_of_objects_with_equal_iou_the_last_is_taken_as_in_pycocotools(order, ap50):
+    """The first detection overlaps both objects by 2 / 3, the second one only the left object."""
+    gt_boxes = [[[0, 0, 10, 10], [4, 0, 14, 10]][i] for i in order]
+    samples = one_image([[2, 0, 12, 10], [0, 0, 10, 10]], [1, 1], [0.9, 0.8], gt_boxes, [1, 1])
+    for kind in ("box", "mask"):
+        result = ours(samples, kind)
+        assert result.ap50 == pytest.approx(ap50)
+        assert result.ap == pytest.approx(mean(coco(samples, kind, False).eval["precision"][:, :, :, 0, 2]), abs=1e-6)
 
 
 def test_the_wrong_class_counts_only_where_classes_do():
@@ -251,7 +260,7 @@ def test_without_objects_there_is_no_average_precision():
     assert result.per_class == {}
 
 
-def test_detections_none_is_zero():
+def test_without_detections_average_precision_is_zero():
     assert ours(one_image([], [], [], [A], [1]), "mask").ap == 0
 
 

@@ -52,7 +52,7 @@ def test_the_head_takes_no_rois_and_leaves_autocast_in_float32():
         assert {value.dtype for value in head(torch.zeros(2, 6, 7, 7))} == {torch.float32}
 
 
-def test_deltas_for_all_classes_are_one_set_that_every_class_teaches():
+def test_class_agnostic_deltas_are_one_set_that_every_class_trains():
     head = BoxHead(6, 7, 32, CLASSES, class_agnostic=True)
     assert head.box_deltas.out_features == 4
     prediction = head(torch.randn(5, 6, 7, 7))
@@ -86,14 +86,14 @@ def test_losses_by_hand():
     assert losses.deltas.item() == pytest.approx(0.75 / 2, rel=1e-5)
 
 
-def test_only_the_deltas_of_the_true_class_of_an_object_learn():
+def test_only_the_deltas_of_the_true_class_of_an_object_have_gradient():
     boxes, labels, gt_boxes = random_rois()
     prediction = random_prediction()
     box_loss(prediction, boxes, labels, gt_boxes, WEIGHTS, beta=1 / 9).deltas.backward()
-    learns = prediction.box_deltas.grad.abs().sum(-1) > 0  # [R, K + 1]
-    expected = torch.zeros_like(learns)
+    trained = prediction.box_deltas.grad.abs().sum(-1) > 0  # [R, K + 1]
+    expected = torch.zeros_like(trained)
     expected[labels > 0, labels[labels > 0]] = True
-    assert learns.equal(expected)
+    assert trained.equal(expected)
 
 
 def test_the_box_of_a_background_roi_is_never_read():

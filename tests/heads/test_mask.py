@@ -49,7 +49,7 @@ def test_the_head_takes_no_rois_and_leaves_autocast_in_float32():
         assert head(torch.zeros(1, 8, 14, 14), torch.tensor([1])).mask_logits.dtype == torch.float32
 
 
-def test_a_mask_for_all_classes_is_one_that_every_class_teaches():
+def test_a_class_agnostic_mask_is_one_that_every_class_trains():
     head = MaskHead(8, 16, 1, CLASSES, class_agnostic=True)
     assert head.mask_logits.out_channels == 1
     roi_features = torch.randn(1, 8, 14, 14)
@@ -67,7 +67,7 @@ def test_a_mask_for_all_classes_is_one_that_every_class_teaches():
 def test_each_roi_has_the_mask_of_its_own_class():
     logits = torch.arange(3.0)[None, :, None, None].expand(2, 3, 4, 4)  # class k has the logit k - 1 everywhere
     prediction = MaskPrediction(logits, torch.tensor([3, 1]))
-    assert prediction.of_label()[:, 0, 0].tolist() == [2, 0]
+    assert prediction.select_class()[:, 0, 0].tolist() == [2, 0]
     probabilities = prediction.probabilities()
     assert probabilities.shape == (2, 4, 4)
     assert probabilities[:, 0, 0].tolist() == pytest.approx([1 / (1 + math.exp(-2)), 0.5])
@@ -84,12 +84,12 @@ def test_legacy_targets_agree_with_torchvision(size):
 
 
 def test_aligned_targets_by_hand():
-    # Cells of one pixel, whose corners fall on those of the pixels: the object ends with column 7, so 4 cells in.
+    # Mask pixels of one image pixel, corner on corner: the object ends with column 7, so 4 mask pixels in.
     targets = mask_targets(
         [torch.tensor([[4.0, 2.0, 12.0, 10.0]])], [torch.tensor([0])], [half_planes(24, 32)], 8, True
     )
     assert targets.masks[0].tolist() == [[1.0] * 4 + [0.0] * 4] * 8
-    # Shifted by half a pixel, every cell reads the mean of two pixels: the edge at x = 8 is within the fourth cell.
+    # Shifted by half a pixel, each mask pixel is the mean of two pixels: the edge at x = 8 is within the fourth.
     targets = mask_targets(
         [torch.tensor([[4.5, 2.0, 12.5, 10.0]])], [torch.tensor([0])], [half_planes(24, 32)], 8, True
     )
@@ -129,8 +129,8 @@ def test_the_loss_by_hand():
 def test_the_loss_has_gradient_on_the_true_class_alone():
     prediction = random_prediction([2, 1, 3, 2])
     mask_loss(prediction, MaskTargets(torch.rand(4, 6, 6))).backward()
-    learns = prediction.mask_logits.grad.abs().sum((2, 3)) > 0  # [R, K]
-    assert learns.tolist() == [[False, True, False], [True, False, False], [False, False, True], [False, True, False]]
+    trained = prediction.mask_logits.grad.abs().sum((2, 3)) > 0  # [R, K]
+    assert trained.tolist() == [[False, True, False], [True, False, False], [False, False, True], [False, True, False]]
 
 
 def test_classes_do_not_compete():
@@ -162,3 +162,9 @@ def test_training_begins_undecided(class_agnostic):
     prediction = head(torch.randn(6, 32, 14, 14), torch.ones(6, dtype=torch.int64))
     masks = (torch.rand(6, 28, 28) > 0.5).float()
     assert mask_loss(prediction, MaskTargets(masks)).item() == pytest.approx(math.log(2), abs=0.02)
+
+
+def test_at_first_every_mask_pixel_has_a_probability_of_one_half():
+    torch.manual_seed(0)
+    logits = MaskHead(256, 256, 4, 80)(torch.randn(2, 256, 14, 14), torch.tensor([1, 80])).mask_logits
+    assert logits.abs().max() < 0.05

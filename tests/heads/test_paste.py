@@ -23,31 +23,31 @@ def centres(masks):
     return torch.stack([x, y], dim=1)
 
 
-def cut_and_paste(radius, stretch, margin, aligned):
-    """Forty ellipses in boxes with fractional corners, cut by RoIAlign to 28 x 28 and pasted back."""
+def crop_and_paste(radius, stretch, padding, aligned):
+    """Forty ellipses in boxes with fractional corners, cropped by RoIAlign to 28 x 28 and pasted back."""
     fractions = torch.rand(6, 40, generator=torch.Generator().manual_seed(radius))
     x, y = 84 + 2 * fractions[0], 74 + 2 * fractions[1]
     width, height = torch.full((40,), radius * stretch), torch.full((40,), radius / stretch)
     masks = ellipses(x, y, width, height)
-    left, top, right, bottom = margin * fractions[2:]
+    left, top, right, bottom = padding * fractions[2:]
     boxes = torch.stack([x - width - left, y - height - top, x + width + right, y + height + bottom], dim=1)
-    cut = mask_targets([boxes], [torch.arange(40)], [masks], 28, aligned).masks
-    return masks, paste_masks(cut, boxes, SIZE) > 0.5
+    cropped = mask_targets([boxes], [torch.arange(40)], [masks], 28, aligned).masks
+    return masks, paste_masks(cropped, boxes, SIZE) > 0.5
 
 
 def pasted_by_loop(mask, box, size):
     """What paste_masks promises, pixel by pixel: the mask at the pixel's centre, bilinearly, 0 outside the box."""
     x1, y1, x2, y2 = box
-    cells = len(mask)
+    mask_pixels = len(mask)
     result = torch.zeros(size)
     for row in range(size[0]):
         for column in range(size[1]):
             x, y = column + 0.5, row + 0.5
             if not (x1 < x < x2 and y1 < y < y2):
                 continue
-            u = min(max((x - x1) / (x2 - x1) * cells - 0.5, 0), cells - 1)
-            v = min(max((y - y1) / (y2 - y1) * cells - 0.5, 0), cells - 1)
-            left, top = min(int(u), cells - 2), min(int(v), cells - 2)
+            u = min(max((x - x1) / (x2 - x1) * mask_pixels - 0.5, 0), mask_pixels - 1)
+            v = min(max((y - y1) / (y2 - y1) * mask_pixels - 0.5, 0), mask_pixels - 1)
+            left, top = min(int(u), mask_pixels - 2), min(int(v), mask_pixels - 2)
             right, bottom = u - left, v - top
             result[row, column] = (1 - bottom) * (
                 (1 - right) * mask[top][left] + right * mask[top][left + 1]
@@ -74,18 +74,18 @@ def test_pasting_agrees_with_a_loop_over_pixels(box):
 
 @pytest.mark.parametrize("radius", [26, 33, 40, 47, 54])
 @pytest.mark.parametrize("stretch", [1.0, 1.3])
-@pytest.mark.parametrize("margin", [0, 1])
-def test_pasting_is_the_inverse_of_cutting(radius, stretch, margin):
-    masks, pasted = cut_and_paste(radius, stretch, margin, aligned=True)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_pasting_is_the_inverse_of_cropping(radius, stretch, padding):
+    masks, pasted = crop_and_paste(radius, stretch, padding, aligned=True)
     iou = (masks & pasted).sum((1, 2)) / (masks | pasted).sum((1, 2))
     assert iou.mean() >= 0.985
     assert iou.min() >= 0.98
     assert (centres(pasted) - centres(masks)).mean(dim=0).abs().max() < 0.05  # pixels
 
 
-def test_legacy_cuts_shift_the_object_by_nearly_half_a_pixel():
+def test_legacy_crops_shift_the_object_by_nearly_half_a_pixel():
     # Why the model says aligned=True: RoIAlign without it reads half a pixel too far, and nothing here takes that back.
-    masks, pasted = cut_and_paste(40, 1.0, 0, aligned=False)
+    masks, pasted = crop_and_paste(40, 1.0, 0, aligned=False)
     shift = (centres(pasted) - centres(masks)).mean(dim=0)
     assert ((shift > -0.5) & (shift < -0.35)).all()
 
@@ -95,7 +95,7 @@ def test_a_box_is_not_rounded_to_whole_pixels():
     ramp = torch.linspace(0, 1, 28).expand(1, 28, 28)
     for shift in (0.0, 0.2, 0.4, 0.6, 0.8):
         pasted = paste_masks(ramp, torch.tensor([[20.0 + shift, 20.0, 76.0 + shift, 76.0]]), SIZE)[0, 40]
-        # Each cell is 2 px wide and the ramp rises by 1 / 27 a cell; its middle, 0.5, is the box's.
+        # Each mask pixel is 2 px wide and the ramp rises by 1 / 27 in each; its middle, 0.5, is the box's.
         position = torch.arange(SIZE[1]) + 0.5 - (48 + shift)
         inner = position.abs() < 26
         torch.testing.assert_close(pasted[inner], (0.5 + position / 54)[inner], atol=1e-5, rtol=0)
@@ -136,9 +136,9 @@ def test_no_masks_paste_to_none():
 
 
 def test_an_object_keeps_its_shape_when_it_is_pasted_larger():
-    # A disc of 10 of 28 cells becomes one of 20 of 56 px.
-    cut = ellipses(*torch.tensor([[14.0], [14.0], [10.0], [10.0]]), size=(28, 28)).float()
-    pasted = paste_masks(cut, torch.tensor([[30.0, 40.0, 86.0, 96.0]]), SIZE)
+    # A disc of 10 of 28 mask pixels becomes one of 20 of 56 px.
+    disc = ellipses(*torch.tensor([[14.0], [14.0], [10.0], [10.0]]), size=(28, 28)).float()
+    pasted = paste_masks(disc, torch.tensor([[30.0, 40.0, 86.0, 96.0]]), SIZE)
     assert (pasted > 0.5).sum().item() == pytest.approx(math.pi * 20**2, rel=0.02)
     torch.testing.assert_close(centres(pasted), torch.tensor([[58.0, 68.0]]))
 

@@ -1,4 +1,4 @@
-"""RoIAlign against torchvision's, against four loops, and against numbers worked by hand."""
+"""RoIAlign against torchvision's, against loops, against a plain gather, and against numbers worked by hand."""
 
 import math
 
@@ -61,6 +61,36 @@ def by_loops(feature, box, output_size, samples, aligned):
     return output
 
 
+def by_gather(feature, boxes, output_size, scale, samples, aligned):
+    """RoIAlign in plain PyTorch, for reading: every sample of every RoI at once, each from its 4 nearest pixels.
+
+    feature [B, C, H, W]; boxes [R, 5]; samples per bin along each axis, 1 or more. Returns [R, C, h, h] for h = output_size.
+    """
+    corners = boxes[:, 1:] * scale - (0.5 if aligned else 0)  # [R, 4]; from here on pixel i has its centre at i
+    length = corners[:, 2:] - corners[:, :2]  # [R, 2]
+    length = length if aligned else length.clamp(min=1)
+    n = output_size * samples  # samples along an axis of an RoI, equally spaced
+    fraction = (torch.arange(n) + 0.5) / n
+
+    def neighbours(axis, size):
+        """The two pixels around each sample along x (axis 0) or y (axis 1) and their weights: [R, n] each."""
+        position = corners[:, axis, None] + length[:, axis, None] * fraction
+        inside = (position >= -1) & (position <= size)
+        position = position.clamp(0, size - 1)
+        before = position.floor().long()
+        after = (before + 1).clamp(max=size - 1)
+        return (before, (1 - position + before) * inside), (after, (position - before) * inside)
+
+    image, pixels = boxes[:, 0].long()[:, None, None], feature.permute(0, 2, 3, 1)  # [B, H, W, C]
+    values = feature.new_zeros(len(boxes), n, n, feature.shape[1])
+    for y, y_weight in neighbours(1, feature.shape[2]):
+        for x, x_weight in neighbours(0, feature.shape[3]):
+            weight = (y_weight[:, :, None] * x_weight[:, None])[..., None]
+            values = values + weight * pixels[image, y[:, :, None], x[:, None]]  # [R, n, n, C]
+    bins = values.view(len(boxes), output_size, samples, output_size, samples, feature.shape[1])
+    return bins.mean(dim=(2, 4)).permute(0, 3, 1, 2)  # [R, C, h, h]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("output_size", [4, (3, 5), 1])
@@ -88,6 +118,20 @@ def test_four_loops_agree(aligned, samples, box):
     feature = maps(torch.float64, (9, 8), images=1)
     output = roi_align(feature, [torch.tensor([box], dtype=torch.float64)], 3, 1.0, samples, aligned)
     torch.testing.assert_close(output[0], by_loops(feature[0], box, 3, samples, aligned))
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+@pytest.mark.parametrize("output_size", [1, 7])
+def test_a_plain_gather_agrees_in_values_and_gradients(output_size, samples, aligned):
+    ours, plain = maps().requires_grad_(), maps().requires_grad_()
+    output = roi_align(ours, some_boxes(), output_size, 0.25, samples, aligned)
+    expected = by_gather(plain, some_boxes(), output_size, 0.25, samples, aligned)
+    torch.testing.assert_close(output, expected, rtol=0, atol=5e-5)
+    weight = torch.randn_like(expected)
+    (output * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=0, atol=5e-4)
 
 
 @pytest.mark.parametrize(("aligned", "row"), [(True, [4.5, 5, 5.5, 6]), (False, [7.5, 8, 8.5, 9])])
@@ -121,11 +165,11 @@ def test_gradients_by_differences(sampling_ratio):
     feature = maps(torch.float64, (5, 6), channels=2).requires_grad_()
     boxes = some_boxes(torch.float64)[-9:]
 
-    def cut(feature):
+    def pool(feature):
         return roi_align(feature, boxes, 2, 0.06, sampling_ratio, True)
 
-    assert torch.autograd.gradcheck(cut, feature)
-    assert torch.autograd.gradgradcheck(cut, feature)
+    assert torch.autograd.gradcheck(pool, feature)
+    assert torch.autograd.gradgradcheck(pool, feature)
 
 
 def test_boxes_get_no_gradient():
@@ -176,8 +220,7 @@ def test_a_pyramid_is_torchvisions_levels_one_by_one(sampling_ratio, aligned):
     expected = torch.zeros(len(boxes), 5, 4, 3)
     for i, (level, scale) in enumerate(zip(theirs, scales, strict=True)):
         of_level = levels == i
-        cut = torchvision.ops.roi_align(level, boxes[of_level], (4, 3), scale, sampling_ratio, aligned)
-        expected[of_level] = cut
+        expected[of_level] = torchvision.ops.roi_align(level, boxes[of_level], (4, 3), scale, sampling_ratio, aligned)
     torch.testing.assert_close(output, expected, rtol=0, atol=2e-5)
 
     weight = torch.randn_like(expected)
@@ -194,8 +237,8 @@ def test_a_pyramid_is_torchvisions_levels_one_by_one(sampling_ratio, aligned):
         (torch.zeros(1, 5, 9, 9), torch.zeros(1, 4), r"\[R, 5\]"),
         (torch.zeros(1, 5, 9, 9), [torch.zeros(1, 5)], r"\[R_i, 4\]"),
         (torch.zeros(2, 5, 9, 9), [torch.zeros(1, 4)], "each of 2 images, got 1"),
-        (torch.zeros(2, 5, 9, 9), torch.tensor([[2.0, 0, 0, 1, 1]]), r"image of a box must lie in 0\.\.1"),
-        (torch.zeros(2, 5, 9, 9), torch.tensor([[-1.0, 0, 0, 1, 1]]), r"image of a box must lie in 0\.\.1"),
+        (torch.zeros(2, 5, 9, 9), torch.tensor([[2.0, 0, 0, 1, 1]]), r"image of a box must be in 0\.\.1"),
+        (torch.zeros(2, 5, 9, 9), torch.tensor([[-1.0, 0, 0, 1, 1]]), r"image of a box must be in 0\.\.1"),
     ],
 )
 def test_wrong_shapes_are_refused(feature, boxes, message):
@@ -216,7 +259,7 @@ def test_an_output_without_bins_is_refused(size):
         ([maps()], [0], [1.0, 0.5], "got 1 maps and 2 scales"),
         ([maps(), maps(channels=3)], [0], [1.0, 0.5], r"\[B, C, H, W\]"),
         ([maps()], [0, 0], [1.0], "one level is needed for each of 1 boxes"),
-        ([maps()], [1], [1.0], r"level of a box must lie in 0\.\.0"),
+        ([maps()], [1], [1.0], r"level of a box must be in 0\.\.0"),
     ],
 )
 def test_a_pyramid_that_does_not_fit_is_refused(features, levels, scales, message):

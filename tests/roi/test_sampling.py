@@ -32,6 +32,7 @@ def test_labels_and_matches_follow_from_the_overlap(seed):
     assert (labels > 0).equal(best >= 0.5)
     assert labels[labels > 0].equal(LABELS[index[labels > 0]])
     assert matched[labels > 0].equal(index[labels > 0])
+    assert (matched >= 0).all()  # an index, meaningless where the label is 0
 
 
 def test_ground_truth_joins_the_proposals():
@@ -64,7 +65,7 @@ def test_at_most_a_quarter_is_positive_and_positives_come_first(count, positives
     assert (rois.labels[0] > 0).tolist() == [True] * positives + [False] * min(100, count - positives)
 
 
-def test_each_image_draws_its_own_sample_from_its_own_objects():
+def test_each_image_has_a_sample_of_its_own_with_its_own_objects():
     proposals = [random_proposals(200, 0), random_proposals(200, 1)]
     rois = sampler(32)(proposals, [GT, GT.flip(0)], [LABELS, torch.tensor([2, 4])])
     assert [len(boxes) for boxes in rois.boxes] == [32, 32]

@@ -24,13 +24,13 @@ def test_rounded_anchors_at_the_corner_agree_with_torchvision(sizes, size):
     anchors = AnchorGenerator(sizes, RATIOS, offset=0, rounded=True)(maps, size)
     assert anchors.boxes.equal(expected[0])
     assert anchors.per_level == tuple(m.shape[2] * m.shape[3] * 3 * len(sizes[0]) for m in maps)
-    assert theirs.num_anchors_per_location() == [AnchorGenerator(sizes, RATIOS).per_cell] * len(sizes)
+    assert theirs.num_anchors_per_location() == [AnchorGenerator(sizes, RATIOS).num_anchors_per_location] * len(sizes)
 
 
-def test_one_cell_by_hand():
+def test_one_location_by_hand():
     # Ratio 1/4 of a 16 px anchor is twice as wide and half as high: 32 x 8. Ratio 4 is the reverse.
-    cell = AnchorGenerator([[16]], [0.25, 1, 4]).cell([16])
-    assert cell.tolist() == [[-16, -4, 16, 4], [-8, -8, 8, 8], [-4, -16, 4, 16]]
+    anchors = AnchorGenerator([[16]], [0.25, 1, 4]).base_anchors([16])
+    assert anchors.tolist() == [[-16, -4, 16, 4], [-8, -8, 8, 8], [-4, -16, 4, 16]]
 
 
 def test_every_anchor_has_the_area_of_its_level_and_the_ratio_height_to_width():
@@ -42,18 +42,18 @@ def test_every_anchor_has_the_area_of_its_level_and_the_ratio_height_to_width():
 
 
 @pytest.mark.parametrize(("offset", "first"), [(0.5, (4.0, 4.0)), (0.0, (0.0, 0.0))])
-def test_anchors_run_row_by_row_from_the_middle_or_the_corner_of_the_first_cell(offset, first):
-    maps = [torch.zeros(1, 1, 2, 3)]  # 8 px cells
+def test_anchors_run_row_by_row_from_the_middle_or_the_corner_of_the_first_location(offset, first):
+    maps = [torch.zeros(1, 1, 2, 3)]  # with a stride of 8 px
     anchors = AnchorGenerator([[10]], [1.0, 2.0], offset)(maps, (16, 24)).boxes
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
     x, y = first
-    cells = [(x, y), (x + 8, y), (x + 16, y), (x, y + 8), (x + 8, y + 8), (x + 16, y + 8)]
-    expected = torch.tensor([cell for cell in cells for _ in range(2)])  # two anchors a cell
+    locations = [(x, y), (x + 8, y), (x + 16, y), (x, y + 8), (x + 8, y + 8), (x + 16, y + 8)]
+    expected = torch.tensor([location for location in locations for _ in range(2)])  # two anchors per location
     torch.testing.assert_close(centres, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_anchors_at_cell_centres_are_the_same_seen_in_a_mirror(axis):
+def test_anchors_in_the_middle_of_their_locations_are_the_same_in_the_mirrored_image(axis):
     size = (128, 192)
     boxes = AnchorGenerator(SIZES, RATIOS)(pyramid(*size), size).boxes
     mirrored = boxes.clone()
@@ -63,11 +63,11 @@ def test_anchors_at_cell_centres_are_the_same_seen_in_a_mirror(axis):
 
 
 def test_rounding_gives_whole_pixels_and_none_without_it():
-    rounded = AnchorGenerator([[100]], RATIOS, rounded=True).cell([100])
+    rounded = AnchorGenerator([[100]], RATIOS, rounded=True).base_anchors([100])
     assert rounded.equal(rounded.round())
     # 100 px at ratio 1/2: half the width is 50 * sqrt(2) = 70.71.
     assert rounded[0].tolist() == [-71, -35, 71, 35]
-    assert AnchorGenerator([[100]], RATIOS).cell([100])[0, 2].item() == pytest.approx(70.7107, abs=1e-3)
+    assert AnchorGenerator([[100]], RATIOS).base_anchors([100])[0, 2].item() == pytest.approx(70.7107, abs=1e-3)
 
 
 def test_levels_with_different_numbers_of_sizes_are_refused():

@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maskrcnn.boxes import iou
 from maskrcnn.rpn.nms import batched_nms, nms
@@ -139,3 +141,32 @@ def test_wrong_shapes_are_refused():
         nms(torch.zeros(3, 4), torch.zeros(2), 0.5)
     with pytest.raises(ValueError, match="one group"):
         batched_nms(torch.zeros(3, 4), torch.zeros(3), torch.zeros(2), 0.5)
+
+
+# Few different coordinates and scores, so that equal boxes, ties, empty boxes and IoUs at the threshold are frequent.
+box = st.tuples(*[st.integers(-3, 3)] * 2, *[st.integers(0, 4)] * 2).map(
+    lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]
+)
+scored_boxes = st.lists(st.tuples(box, st.integers(0, 3), st.integers(0, 2)), max_size=30)
+thresholds = st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.75, 1.0])
+
+
+def unpack(rows):
+    boxes = torch.tensor([box for box, _, _ in rows], dtype=torch.float64).reshape(-1, 4)
+    return boxes, torch.tensor([s for _, s, _ in rows], dtype=torch.float64), torch.tensor([g for *_, g in rows]).long()
+
+
+@given(scored_boxes, thresholds)
+def test_any_boxes_are_kept_by_the_greedy_rule(rows, threshold):
+    boxes, scores, _ = unpack(rows)
+    assert nms(boxes, scores, threshold).tolist() == greedy(boxes, scores, threshold)
+
+
+@given(scored_boxes, thresholds)
+def test_what_is_kept_is_kept_again_and_overlaps_no_more_than_allowed(rows, threshold):
+    boxes, scores, groups = unpack(rows)
+    kept = batched_nms(boxes, scores, groups, threshold)
+    assert batched_nms(boxes[kept], scores[kept], groups[kept], threshold).tolist() == list(range(len(kept)))
+    same_group = groups[kept][:, None] == groups[kept]
+    assert not ((iou(boxes[kept], boxes[kept]) > threshold) & same_group).triu(1).any()
+    assert (scores[kept].diff() <= 0).all()

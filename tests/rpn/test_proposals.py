@@ -90,8 +90,8 @@ def test_boxes_are_clipped_to_each_image_without_its_padding(anchors, prediction
 
 
 def test_proposals_carry_no_gradient(anchors, prediction):
-    learns = RPNPrediction(prediction.objectness.clone().requires_grad_(), prediction.deltas.clone().requires_grad_())
-    proposals = ProposalSelector(100, 100, 0.7, 1e-3)(learns, anchors, SIZES)
+    trained = RPNPrediction(prediction.objectness.clone().requires_grad_(), prediction.deltas.clone().requires_grad_())
+    proposals = ProposalSelector(100, 100, 0.7, 1e-3)(trained, anchors, SIZES)
     assert not any(value.requires_grad for field in proposals for value in field)
 
 

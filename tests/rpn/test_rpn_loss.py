@@ -85,7 +85,7 @@ def test_anchors_between_the_thresholds_add_no_gradient(anchors):
     assert (prediction.objectness.grad[0, matched != IGNORED] != 0).all()
 
 
-def test_only_positive_anchors_learn_where_their_object_is(anchors):
+def test_only_positive_anchors_have_gradient_on_their_deltas(anchors):
     prediction = random_prediction(anchors)
     matched = assigner().match(anchors, GT[0])
     rpn_loss(prediction, assigner(10_000)(anchors, GT), beta=1 / 9).deltas.backward()
@@ -106,7 +106,7 @@ def test_targets_move_each_positive_anchor_onto_its_object(anchors):
     torch.testing.assert_close(moved, best, atol=1e-3, rtol=0)
 
 
-def test_the_sample_is_drawn_in_each_image(anchors):
+def test_each_image_has_its_own_sample(anchors):
     targets = assigner(32)(anchors, [GT[0], GT[0]])
     image = torch.cat([targets.positive, targets.negative]) // len(anchors.boxes)
     assert image.bincount().tolist() == [32, 32]
@@ -122,7 +122,7 @@ def test_a_perfect_prediction_costs_nothing(anchors):
     assert losses.deltas == 0
 
 
-def test_images_without_objects_teach_background_alone(anchors):
+def test_images_without_objects_are_trained_on_as_background(anchors):
     prediction = random_prediction(anchors)
     targets = assigner(64)(anchors, [GT[1], GT[1]])
     losses = rpn_loss(prediction, targets, beta=1 / 9)

@@ -1,0 +1,73 @@
+"""predict.py as a user calls it."""
+
+import numpy as np
+from PIL import Image
+
+
+def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finished, smears, tmp_path, run):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "good.png").write_bytes((smears / "val/image/Neutrophil/Neutrophil_9.png").read_bytes())
+    (folder / "cut_off.png").write_bytes((folder / "good.png").read_bytes()[:100])
+    result = run("predict.py", folder, "--checkpoint", finished[0], "--out", tmp_path / "out", "--score-threshold", 0.0)
+    assert result.returncode == 1
+    assert "cut_off.png" in result.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *(f"good_{kind}.png" for kind in ("overlay", "splash", "labels")),
+        *("cells.csv", "differential.csv", "coco.json"),
+    }
+    with (
+        Image.open(tmp_path / "out/good_overlay.png") as overlay,
+        Image.open(tmp_path / "out/good_labels.png") as labels,
+    ):
+        assert overlay.size == labels.size == (160, 128)
+        assert np.asarray(labels).dtype == np.uint16
+
+
+def test_an_image_named_twice_counts_once_and_what_was_written_is_no_input(finished, smears, tmp_path, run):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name in ("a.png", ".hidden.png"):
+        (folder / name).write_bytes((smears / "val/image/Neutrophil/Neutrophil_9.png").read_bytes())
+    for _ in range(2):
+        result = run("predict.py", folder, folder / "a.png", "--checkpoint", finished[0], "--out", folder / "out")
+        assert result.returncode == 0, result.stderr
+        assert " in 1 images" in result.stdout
+    lines = (folder / "out/differential.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["file", str(folder / "a.png"), "all"]
+
+
+def test_predictions_may_be_written_above_the_images_but_not_among_them(finished, smears, tmp_path, call, run):
+    images = tmp_path / "experiment/images"
+    images.mkdir(parents=True)
+    (images / "a.png").write_bytes((smears / "val/image/Neutrophil/Neutrophil_9.png").read_bytes())
+    result = run("predict.py", images, "--checkpoint", finished[0], "--out", images.parent)
+    assert result.returncode == 0, result.stderr
+    assert (images.parent / "a_overlay.png").exists()
+    code, said = call("predict.py", images, "--checkpoint", finished[0], "--out", images)
+    assert code == 2
+    assert "choose another" in said
+    assert [path.name for path in images.iterdir()] == ["a.png"]
+
+
+def test_two_images_of_one_name_do_not_overwrite_each_other(finished, smears, tmp_path, call):
+    image = smears / "val/image/Neutrophil/Neutrophil_9.png"
+    for name in ("a.png", "a.bmp"):
+        Image.open(image).save(tmp_path / name)
+    code, said = call("predict.py", tmp_path, "--checkpoint", finished[0], "--out", tmp_path / "out")
+    assert code == 2
+    assert "a.bmp" in said
+    assert "a.png" in said
+    assert "would be written as a_*" in said
+    assert "two values of --out" in said
+
+
+def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path, run):
+    result = run(
+        "predict.py", smears / "val", "--checkpoint", finished[0], "--out", tmp_path, "--tta", "--score-threshold", 0.2
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(list(tmp_path.rglob("*_splash.png"))) == 4  # two images and, in the same folder, their masks
+    result = run("evaluate.py", "--data", smears, "--checkpoint", finished[0], "--out", tmp_path / "report", "--tta")
+    assert result.returncode == 0, result.stderr
+    assert "test-time augmentation" in (tmp_path / "report/report.html").read_text()

@@ -1,0 +1,58 @@
+"""What all formats share: names of classes, and folders without a data set or with more than one."""
+
+import pytest
+
+from data.formats.folders import class_of
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("Baso", "basophil"),
+        ("EOSINOPHILS", "eosinophil"),
+        ("lymp", "lymphocyte"),
+        ("Monocyte", "monocyte"),
+        ("Neutro", "neutrophil"),
+        ("mixt", "mixt"),
+        ("ba", None),
+        ("bas", None),  # four letters at least
+        ("neu", None),
+        ("Lymphoblast", None),
+        ("neutral", None),
+        ("", None),
+    ],
+)
+def test_class_of_a_folder(folder, expected):
+    assert class_of(folder) == expected
+
+
+@pytest.mark.parametrize("state", ["missing", "empty", "other", "no images"])
+def test_without_data_one_message_says_where_to_get_them_and_what_to_do_instead(tmp_path, touch, message, state):
+    root = tmp_path / "LISC"
+    if state != "missing":
+        root.mkdir()
+    if state == "other":
+        touch(root / "holiday" / "1.jpg")
+    if state == "no images":
+        for folder in ("image", "mask"):
+            (root / "train" / folder).mkdir(parents=True)
+    text = message(root)
+    for expected in (
+        str(root),
+        "Rezatofighi",
+        "LISC Database.zip",
+        "Leukocyte%20Data.htm",
+        "no redistribution",
+        "Main Dataset/<class>/1.bmp",
+        "train/mask/<Class>",
+        "python train.py --data synthetic",
+    ):
+        assert expected in text
+
+
+def test_of_two_data_sets_side_by_side_none_is_chosen(tmp_path, make_lisc, make_tutorial, message):
+    make_lisc(tmp_path / "LISC Database")
+    make_tutorial(tmp_path / "WBC")
+    text = message(tmp_path)
+    assert str(tmp_path / "WBC") in text
+    assert str(tmp_path / "LISC Database") in text

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from maskrcnn.training.schedule import WARMUP_STEPS, RunClock, lr_at
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return now
+
+
+def lrs(decay_fraction: float) -> list[float]:
+    """At each of 1000 steps, and at the end."""
+    return [lr_at(step, step / 1000, 0.1, decay_fraction) for step in range(1001)]
+
+
+def test_the_lr_warms_up_linearly():
+    assert lrs(1.0)[0] == pytest.approx(0.1 / WARMUP_STEPS)
+    warmup = [lr_at(step, 0.0, 0.1, 0.5) for step in range(WARMUP_STEPS + 20)]
+    assert np.diff(warmup[:WARMUP_STEPS]) == pytest.approx(0.1 / WARMUP_STEPS)
+    assert warmup[WARMUP_STEPS - 1 :] == pytest.approx([0.1] * 21)
+
+
+def test_the_lr_decays_to_zero_half_as_far_in_the_middle():
+    decay = lrs(1.0)[WARMUP_STEPS:]
+    assert decay == sorted(decay, reverse=True)
+    assert decay[0] > 0.099
+    assert lrs(1.0)[500] == pytest.approx(0.05)
+    assert lrs(1.0)[250] + lrs(1.0)[750] == pytest.approx(0.1)  # a cosine is symmetric about its middle
+    assert lrs(1.0)[1000] == pytest.approx(0, abs=1e-12)
+
+
+def test_with_a_short_decay_the_lr_stays_at_its_peak_until_then():
+    for step, lr in ((WARMUP_STEPS, 0.1), (599, 0.1), (600, 0.1), (800, 0.05), (1000, 0.0)):
+        assert lrs(0.4)[step] == pytest.approx(lr, abs=1e-6), step
+    assert lr_at(2000, 1.2, 0.1, 0.4) == pytest.approx(0, abs=1e-12)  # past the end, as the last step in minutes may be
+
+
+def test_a_limit_in_minutes_includes_one_more_validation(clock):
+    run = RunClock(total_steps=10, minutes=10, step=10**6)
+    assert run.progress == 0
+    clock[0] += 300
+    assert run.progress == pytest.approx(0.5)
+    assert run.seconds_left == 300
+    run.validation_seconds = 100
+    assert run.progress == pytest.approx(300 / 490)
+    clock[0] += 190
+    assert run.progress == 1
+
+
+def test_a_resumed_run_counts_what_was_before(clock):
+    run = RunClock(total_steps=10, minutes=10, seconds_before_resume=450)
+    clock[0] += 30
+    assert run.seconds == 480
+    assert run.progress == pytest.approx(0.8)
+
+
+def test_validation_takes_at_most_a_twentieth_of_the_time_and_never_more_epochs_than_are_left(clock):
+    run = RunClock(total_steps=2000, minutes=None)
+    assert run.epochs_until_validation(100) == 1
+    run.step, run.validation_seconds = 100, 20.0
+    clock[0] += 100  # an epoch takes 100 s, so that 20 s of validation are worth 4 of them
+    assert run.epochs_until_validation(100) == 4
+    run.validation_seconds = 5.0
+    assert run.epochs_until_validation(100) == 1
+    run.step, run.validation_seconds = 1750, 1e6
+    clock[0] += 1650
+    assert run.epochs_until_validation(100) == 3
+
+
+def test_a_remainder_shorter_than_an_epoch_is_merged(clock):
+    run = RunClock(total_steps=2000, minutes=None, step=1650, validation_seconds=1.0)
+    clock[0] += 1650
+    assert run.epochs_until_validation(100) == 1
+    run.step = 1850
+    assert run.epochs_until_validation(100) == 2  # 150 steps are left: a whole epoch and a half
+    run.step = 950
+    assert run.epochs_until_validation(100, until=0.5) == 1
+    run.step = 880
+    assert run.epochs_until_validation(100, until=0.5) == 2
+
+
+def test_a_run_is_over_when_hardly_anything_is_left(clock):
+    run = RunClock(total_steps=2000, minutes=10)
+    assert not run.finished(100)
+    run.step = 1000
+    clock[0] += 591  # of 600 seconds: some 15 steps more
+    assert not run.finished(100)
+    clock[0] += 5
+    assert run.finished(100)
+    counted = RunClock(total_steps=2000, minutes=None, step=1995)
+    assert counted.finished(100)
+    counted.step = 1985
+    assert not counted.finished(100)

@@ -1,0 +1,163 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from maskrcnn.visualization.drawing import CLASS_COLOURS, draw_box, draw_image, draw_objects, overlay
+
+NAMES = ("round", "square")
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def as_pixels(image):
+    return (image.permute(1, 2, 0).numpy() * 255).round().astype(int)
+
+
+# In floats, 29 / 100 * 100 is less than 29: sizes like this are where a picture could lose a row or a column.
+LOSSY_SIZES = [n for n in range(1, 1200) if int(n / 100 * 100) < n]
+
+
+@pytest.mark.parametrize("size", [(60, 80), (113, 58), (201, 435), *((n, n + 1) for n in LOSSY_SIZES)])
+def test_an_overlay_has_exactly_the_size_of_its_image(size):
+    objects = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": torch.zeros(0, *size)}
+    picture = overlay(torch.rand(3, *size), objects, NAMES)
+    assert picture.shape == (*size, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_some_sizes_are_lossy():
+    assert len(LOSSY_SIZES) > 10
+
+
+@pytest.mark.parametrize("size", [(60, 80), (29, 57), (113, 58), (57, 415)])
+def test_an_overlay_without_objects_is_the_image_itself(size):
+    image = torch.rand(3, *size)
+    objects = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": torch.zeros(0, *size)}
+    assert np.abs(overlay(image, objects, NAMES).astype(int) - as_pixels(image)).max() <= 1
+
+
+def test_an_object_is_tinted_within_its_mask_and_nothing_else_is_touched(image, objects):
+    picture = overlay(image, objects, NAMES).astype(int)
+    inner = np.s_[34:46, 24:36]
+    tint = np.array(to_rgb(CLASS_COLOURS[1])) * 255  # of label 2
+    expected = 0.75 * as_pixels(image)[inner] + 0.25 * tint
+    assert np.abs(picture[inner] - expected).max() <= 2
+    outside = np.ones((60, 80), dtype=bool)
+    outside[10:54, 16:76] = False  # the object, its outline, and its label above it
+    assert np.abs(picture - as_pixels(image))[outside].max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"), [((30, 50), (20, 40)), ((0, 60), (0, 80))], ids=["inside", "over the whole image"]
+)
+def test_the_outline_runs_along_the_edge_of_the_mask(image, objects, rows, columns):
+    objects["masks"] = torch.zeros(1, 60, 80)
+    objects["masks"][0, slice(*rows), slice(*columns)] = 1
+    ax = draw_objects(Figure().subplots(), image, objects, NAMES)
+    assert len(ax.collections) == 2  # the tint and the outline
+    for contour in ax.collections:
+        x, y = np.concatenate([path.vertices for path in contour.get_paths()]).T
+        assert (x.min(), x.max()) == columns
+        assert (y.min(), y.max()) == rows
+
+
+@pytest.mark.parametrize(("score", "shown"), [(0.7, True), (0.5, True), (0.4, False)])
+def test_only_predictions_from_the_score_threshold_on_are_drawn(image, objects, prediction_of, score, shown):
+    ax = draw_objects(Figure().subplots(), image, prediction_of(objects, score), NAMES, score_threshold=0.5)
+    assert [text.get_text() for text in ax.texts] == ([f"square {score:.2f}"] if shown else [])
+    assert len(ax.lines) == int(shown)
+
+
+def test_a_target_is_labelled_with_its_class_alone(image, objects):
+    ax = draw_objects(Figure().subplots(), image, objects, NAMES)
+    assert [text.get_text() for text in ax.texts] == ["square"]
+
+
+def test_the_box_is_drawn_in_continuous_coordinates(image, objects):
+    objects["boxes"] = torch.tensor([[19.5, 30.25, 40.0, 50.75]])
+    ax = draw_objects(Figure().subplots(), image, objects, NAMES)
+    corners = [[19.5, 30.25], [40, 30.25], [40, 50.75], [19.5, 50.75], [19.5, 30.25]]
+    assert ax.lines[0].get_xydata().tolist() == corners
+    assert ax.images[0].get_extent() == [0, 80, 60, 0]  # pixel i covers [i, i + 1)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 80), (60, 0))
+
+
+@pytest.mark.parametrize("width", [2, 8])  # of the picture in inches: in a small one a label covers more of the image
+@pytest.mark.parametrize(
+    "box", [(-3, 0, 40, 50), (0, 9, 9, 20), (20, 3, 70, 50), (65, 30, 85, 50), (70, 1, 79, 20), (75, 40, 79, 59)]
+)
+def test_a_label_stays_inside_the_image(image, objects, box, width):
+    objects["boxes"] = torch.tensor([box]).float()  # in an image of width 80 and height 60
+    figure = Figure(figsize=(width, width), layout="constrained")
+    ax = draw_objects(figure.subplots(), image, objects, NAMES)
+    figure.draw_without_rendering()
+    (text,), axes = ax.texts, ax.get_window_extent()
+    label = text.get_window_extent()
+    assert axes.x0 - 1 <= label.x0 < label.x1 <= axes.x1 + 1
+    assert axes.y0 - 1 <= label.y0 < label.y1 <= axes.y1 + 1
+
+
+@pytest.mark.parametrize(
+    ("box", "corner", "alignment"),
+    [
+        ((10, 30, 30, 50), (10, 30), ("left", "bottom")),
+        ((50, 30, 70, 50), (70, 30), ("right", "bottom")),
+        ((10, 1, 30, 50), (10, 1), ("left", "top")),
+        ((50, -2, 90, 50), (80, 0), ("right", "top")),
+    ],
+    ids=["on the left", "on the right", "at the upper border", "across the corner"],
+)
+def test_a_label_is_aligned_with_a_corner_of_its_box(image, objects, box, corner, alignment):
+    objects["boxes"] = torch.tensor([box]).float()
+    text = draw_objects(Figure(figsize=(8, 8)).subplots(), image, objects, NAMES).texts[0]
+    assert text.get_position() == corner
+    assert (text.get_horizontalalignment(), text.get_verticalalignment()) == alignment
+
+
+def test_drawing_twice_gives_the_same_picture(image, objects):
+    figure = Figure(figsize=(3, 3))
+    ax = draw_objects(figure.subplots(), image, objects, NAMES)
+    positions = []
+    for _ in range(2):
+        figure.draw_without_rendering()
+        positions.append(ax.texts[0].get_window_extent().bounds)
+    assert positions[0] == positions[1]
+
+
+def test_a_box_without_text_has_no_label(ax):
+    assert not draw_box(ax, (1, 2, 3, 4), "", "black").texts
+
+
+def test_a_box_with_an_empty_mask_has_no_outline(image, objects):
+    objects["masks"] = torch.zeros_like(objects["masks"])
+    ax = draw_objects(Figure().subplots(), image, objects, NAMES)
+    assert not ax.collections
+    assert len(ax.lines) == 1
+
+
+def test_colours_repeat_for_more_classes_than_colours(image, objects):
+    objects["labels"] = torch.tensor([len(CLASS_COLOURS) + 2])
+    names = [str(k) for k in range(1, 13)]
+    ax = draw_objects(Figure().subplots(), image, objects, names)
+    assert ax.texts[0].get_text() == "12"
+    assert ax.lines[0].get_color() == CLASS_COLOURS[1]
+
+
+def test_draw_image_returns_the_axes_given(image, ax):
+    assert draw_image(ax, image) is ax
+
+
+def test_images_and_objects_are_not_changed(image, objects):
+    copies = image.clone(), {name: value.clone() for name, value in objects.items()}
+    overlay(image, objects, NAMES)
+    assert image.equal(copies[0])
+    assert all(objects[name].equal(copies[1][name]) for name in objects)

@@ -1,0 +1,255 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import resnet50
+from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+from maskrcnn import Config, MaskRCNN
+from maskrcnn.weights import LoadReport, load, load_checkpoint, save_checkpoint, translate
+
+CLASSES = 4  # with background
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    torch.manual_seed(0)
+    model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES).eval()
+    for parameter in model.parameters():  # biases and norms start at 0 and 1, so that mixing them up would not show
+        if parameter.dim() == 1:
+            torch.nn.init.uniform_(parameter, 0.5, 1.0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def config():
+    return Config.torchvision(CLASSES)
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    return MaskRCNN(config).eval()
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A model of few numbers, for what is about files and names."""
+    return Config.lisc(box_head_dim=8, mask_head_channels=8, fpn_channels=32)
+
+
+def forget(model):
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.zero_()
+
+
+def published_before_2022(name):
+    """The names of the file maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth."""
+    name = re.sub(r"(backbone\.fpn\.\w+_blocks\.\d)\.0\.", r"\1.", name)
+    name = name.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+    return re.sub(r"roi_heads\.mask_head\.(\d)\.0\.", lambda m: f"roi_heads.mask_head.mask_fcn{int(m[1]) + 1}.", name)
+
+
+@pytest.mark.parametrize("name", ["new", "old"])
+def test_every_name_of_torchvisions_mask_rcnn_is_read(theirs, model, name):
+    forget(model)
+    state = theirs.state_dict()
+    if name == "old":
+        state = {published_before_2022(name): value for name, value in state.items()}
+        assert "backbone.fpn.inner_blocks.0.weight" in state
+        assert "rpn.head.conv.weight" in state
+        assert "roi_heads.mask_head.mask_fcn1.weight" in state
+    report = load(model, state)
+    assert sorted(report.loaded) == sorted(name for name in model.state_dict() if "num_batches" not in name)
+    assert not report.missing
+    assert not report.unexpected
+    assert all(name.endswith("num_batches_tracked") for name in report.skipped)
+    mask_logits = theirs.roi_heads.mask_predictor.mask_fcn_logits
+    assert model.mask_head.mask_logits.weight.equal(mask_logits.weight[1:])  # without the mask of background
+
+
+@torch.inference_mode()
+def test_every_module_computes_what_torchvisions_does(theirs, model):
+    forget(model)
+    load(model, theirs.state_dict())
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randn(1, 3, 64, 64, generator=generator)
+    maps = theirs.backbone(pixels)
+    for actual, expected in zip(model.backbone(pixels).maps, maps.values(), strict=True):
+        assert (actual - expected).abs().max() <= 1e-4 * expected.abs().max()
+    maps = [torch.randn(1, 256, 4, 4, generator=generator)]
+    objectness, deltas = theirs.rpn.head(maps)
+    rpn = model.rpn_head(maps)
+    torch.testing.assert_close(rpn.objectness.view(4, 4, 3), objectness[0][0].permute(1, 2, 0), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(rpn.deltas.view(4, 4, 12), deltas[0][0].permute(1, 2, 0), atol=1e-3, rtol=1e-4)
+    rois = torch.randn(2, 256, 7, 7, generator=generator)
+    logits, deltas = theirs.roi_heads.box_predictor(theirs.roi_heads.box_head(rois))
+    box = model.box_head(rois)
+    torch.testing.assert_close(box.class_logits, logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(box.box_deltas.flatten(1), deltas, atol=1e-4, rtol=1e-4)
+    masks = theirs.roi_heads.mask_predictor(theirs.roi_heads.mask_head(rois))
+    actual = model.mask_head(rois, torch.tensor([1, 2])).mask_logits
+    torch.testing.assert_close(actual, masks[:, 1:], atol=1e-3, rtol=1e-3)
+
+
+def test_a_published_classifier_fills_the_resnet_alone(model):
+    classifier = resnet50(weights=None).state_dict()
+    forget(model)
+    report = load(model, classifier)
+    assert sorted(report.loaded) == sorted(name for name in model.state_dict() if name.startswith("backbone.resnet."))
+    assert model.backbone.resnet.res5[2].conv3.weight.equal(classifier["layer4.2.conv3.weight"])
+    assert model.backbone.resnet.stem.norm.running_var.equal(classifier["bn1.running_var"])
+    assert {"fc.weight", "fc.bias"} <= report.skipped.keys()
+    assert not report.unexpected
+    assert "backbone.fpn.lateral.0.0.weight" in report.missing
+
+
+def test_another_number_of_classes_leaves_the_last_layers_alone(theirs, model):
+    load(model, theirs.state_dict())
+    before = model.box_head.class_logits.weight.clone()
+    state = theirs.state_dict()
+    for name in ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits"):
+        for kind in ("weight", "bias"):
+            value = state[f"roi_heads.{name}.{kind}"]
+            state[f"roi_heads.{name}.{kind}"] = torch.cat([value, value]) * 0
+    state["rpn.head.cls_logits.bias"] = torch.tensor([7.0, 8.0, 9.0])
+    report = load(model, state)
+    assert model.rpn_head.objectness.bias.tolist() == [7, 8, 9]
+    assert model.box_head.class_logits.weight.equal(before)
+    assert report.skipped["roi_heads.box_predictor.cls_score.weight"] == "shape [8, 1024], here [4, 1024]"
+    assert len([name for name in report.skipped if "predictor" in name]) == 6
+    assert len(report.missing) == 6
+
+
+def test_names_of_our_own_are_left_as_they_are():
+    with torch.device("meta"):
+        names = list(MaskRCNN(Config.lisc()).state_dict())
+    assert [translate(name, torch.zeros(3))[0] for name in names] == names
+    assert len(translate("mask_head.mask_logits.weight", torch.zeros(3))[1]) == 3  # has no mask of background to drop
+
+
+def test_no_two_published_names_become_one(theirs):
+    new_names = [translate(name, value)[0] for name, value in theirs.state_dict().items()]
+    assert len(set(new_names)) == len(new_names)
+
+
+def test_what_means_nothing_here_is_reported():
+    with torch.device("meta"):
+        model = MaskRCNN(Config.lisc())
+    state = {
+        "rpn.head.cls_logits.bias": torch.zeros(3, device="meta"),
+        "roi_heads.keypoint_head.0.bias": torch.zeros(3),
+    }
+    assert load(model, state).unexpected == ["roi_heads.keypoint_head.0.bias"]
+
+
+def test_a_report_prints_counts_and_reasons():
+    report = LoadReport(["a", "b"], {"c": "shape [1], here [2]"}, ["d"], ["e"])
+    assert str(report).splitlines() == [
+        "2 loaded, 1 skipped, 1 missing, 1 unexpected",
+        "  skipped c: shape [1], here [2]",
+        "  missing d",
+        "  unexpected e",
+    ]
+
+
+def test_a_checkpoint_gives_the_model_back_and_what_was_saved_with_it(small, tmp_path):
+    model = MaskRCNN(small)  # at random, so that no other model is like it
+    save_checkpoint(tmp_path / "best.pt", model, epoch=3, optimizer={"lr": 0.1})
+    restored, extra = load_checkpoint(tmp_path / "best.pt")
+    assert restored.config == small
+    assert all(value.equal(model.state_dict()[name]) for name, value in restored.state_dict().items())
+    assert extra == {"epoch": 3, "optimizer": {"lr": 0.1}}
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
+
+
+def test_the_weights_of_a_checkpoint_fill_a_model_that_exists_already(model, tmp_path):
+    torch.save({"config": {}, "model": {"rpn_head.deltas.bias": torch.arange(12.0)}}, tmp_path / "best.pt")
+    assert load(model, tmp_path / "best.pt").loaded == ["rpn_head.deltas.bias"]
+    assert model.rpn_head.deltas.bias.tolist() == list(range(12))
+
+
+def test_a_crash_while_saving_leaves_the_old_checkpoint_whole(small, tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"the checkpoint before")
+
+    def crash(_object, partial):
+        Path(partial).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with torch.device("meta"), pytest.raises(OSError, match="No space"):
+        save_checkpoint(path, MaskRCNN(small), epoch=2)
+    assert path.read_bytes() == b"the checkpoint before"
+
+
+def test_a_file_that_does_not_exist_is_named(small, tmp_path):
+    with torch.device("meta"):
+        model = MaskRCNN(small)
+    for read in (load_checkpoint, lambda path: load(model, path)):
+        with pytest.raises(ValueError, match=r"gone\.pt: no such file"):
+            read(tmp_path / "gone.pt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a checkpoint at all, but text",
+        b"\x89PNG\r\n\x1a\n" + bytes(64),
+        bytes(64),
+        b"\x80\x02half",
+        b"PK\x03\x04half",
+    ],
+    ids=["empty", "text", "png", "zeros", "half a pickle", "half a zip"],
+)
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
+    path = tmp_path / "broken.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.pt: not a readable PyTorch checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_that_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "best.pt"
+    torch.save({"config": {}, "model": {"weight": torch.zeros(10_000)}}, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"best\.pt: not a readable PyTorch checkpoint; was it cut off"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (torch.zeros(3), "holds a Tensor, not a dict of weights"),
+        (
+            {"rpn_head.conv.weight": torch.zeros(1)},
+            "not a checkpoint of train.py, which has the entries config and model",
+        ),
+        ({"config": "yolo.yaml", "model": {}}, "not a checkpoint of train.py"),
+        ({"config": {"learning_rate": 1}, "model": {}}, "another version .*unknown learning_rate"),
+        ({"config": {"norm": "groupnorm"}, "model": {}}, "another version .*Missing key"),
+        ({"config": {"norm": "layernorm"}, "model": {}}, "another version .*'layernorm' is not known"),
+    ],
+)
+def test_a_file_of_something_else_says_what_it_is_not(tmp_path, content, message):
+    path = tmp_path / "other.pt"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"(?s)other\.pt: .*{message}"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_without_hundreds_of_weights_is_refused_in_a_line(tmp_path):
+    torch.save({"config": Config.lisc().to_dict(), "model": {}}, tmp_path / "old.pt")
+    with pytest.raises(ValueError, match=r"old\.pt") as error:
+        load_checkpoint(tmp_path / "old.pt")
+    assert len(str(error.value)) < 600
+
+
+def test_a_state_dict_of_which_nothing_fits_is_refused():
+    with torch.device("meta"):
+        model = MaskRCNN(Config.lisc())
+    with pytest.raises(ValueError, match=r"no name in it fits this model \(it has encoder.a, \.\.\.\)"):
+        load(model, {"encoder.a": torch.zeros(1)})
