@@ -1,11 +1,11 @@
 """Run every lesson from scratch, and say which committed outputs are stale.
 
-    python notebooks/execute.py              all of them, compared with what is committed; exit code 1 if one is stale
-    python notebooks/execute.py --write 03   those whose names begin with 03, and keep the new outputs
+    python notebooks/check_notebooks.py              run all, compare with the committed outputs; exit code 1 if one is stale
+    python notebooks/check_notebooks.py --write 03   run those whose names begin with 03, and keep the new outputs
 
-Stale: another number of outputs, of another kind, or other text; of text everything counts but ranges and numbers with a
-decimal point, which differ from processor to processor. Where it depends on what was learnt how many of something there are,
-the cell has the tag "varies", and only the kinds of its outputs count.
+Stale: the number of outputs, their kind or their text differs. In text, ranges and numbers with a decimal point are not
+compared, since they differ between processors. Of a cell with the tag "varies", whose text depends on what the model has
+learnt, only the kinds of its outputs are compared.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-from lesson import trained_model
+from course import trained_model
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -36,14 +36,14 @@ def execute(path: Path) -> tuple[NotebookNode, float]:
     client = NotebookClient(notebook, timeout=2 * MAX_SECONDS, resources={"metadata": {"path": str(FOLDER)}})
     client.execute()
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # times of day, which would change at each run
+        cell.metadata.pop("execution", None)  # times of day, which change with every run
         if cell.cell_type == "code":
             cell.outputs = merged(cell.outputs)
     return notebook, time.monotonic() - begun
 
 
 def merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """What is printed arrives in pieces, cut by chance: neighbours become one."""
+    """Printed text arrives in arbitrary pieces: neighbouring ones are joined."""
     result: list[NotebookNode] = []
     for output in outputs:
         if result and output.output_type == "stream" == result[-1].output_type and output.name == result[-1].name:
@@ -54,7 +54,7 @@ def merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def stale(committed: NotebookNode, fresh: NotebookNode) -> Iterator[str]:
-    """What differs, a line each."""
+    """The differences, one line each."""
     pairs = zip(committed.cells, fresh.cells, strict=True)
     for number, (old, new) in enumerate(pairs, start=1):
         if old.cell_type != "code":
@@ -66,7 +66,7 @@ def stale(committed: NotebookNode, fresh: NotebookNode) -> Iterator[str]:
 
 
 def summary(output: NotebookNode, kind_only: bool) -> tuple[str, ...]:
-    """An output without what may differ: its kind, and its text with # for numbers that have a decimal point."""
+    """An output without what may differ: its kind, and its text with # for numbers with a decimal point."""
     kinds = sorted(output.get("data", {"text/plain": ""}))
     if kind_only or any(kind.startswith("image/") for kind in kinds):
         return (output.output_type, *kinds)
@@ -76,7 +76,7 @@ def summary(output: NotebookNode, kind_only: bool) -> tuple[str, ...]:
 
 
 def limits(notebook: NotebookNode) -> Iterator[str]:
-    """What a lesson that can be read in one sitting must not exceed."""
+    """The limits that a lesson which can be read in one sitting must not exceed."""
     size = len(nbformat.writes(notebook))
     for what, value, most in (("cells", len(notebook.cells), MAX_CELLS), ("bytes", size, MAX_BYTES)):
         if value > most:
