@@ -12,6 +12,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from maskrcnn import Config, MaskRCNN
+from maskrcnn.boxes import masks_to_boxes
 from maskrcnn.weights import load
 
 
@@ -70,18 +71,15 @@ def ellipse_targets(sizes: list[tuple[int, int]], num_classes: int, count: int =
     targets = []
     for height, width in sizes:
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        masks, boxes = [], []
+        masks = []
         for _ in range(count):
             cx, cy, rx, ry = (
                 torch.rand(4, generator=generator) * torch.tensor([0.6 * width, 0.6 * height, 40, 40])
             ).tolist()
             cx, cy, rx, ry = cx + 0.2 * width, cy + 0.2 * height, rx + 12, ry + 12
             mask = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1
-            rows, columns = torch.where(mask.any(1))[0], torch.where(mask.any(0))[0]
             masks.append(mask)
-            boxes.append([columns[0].item(), rows[0].item(), columns[-1].item() + 1, rows[-1].item() + 1])
         labels = torch.randint(1, num_classes, (count,), generator=generator)
-        targets.append(
-            {"boxes": torch.tensor(boxes).float(), "labels": labels, "masks": torch.stack(masks).to(torch.uint8)}
-        )
+        stacked = torch.stack(masks)
+        targets.append({"boxes": masks_to_boxes(stacked), "labels": labels, "masks": stacked.to(torch.uint8)})
     return targets
