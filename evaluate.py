@@ -15,6 +15,7 @@ from data.synthetic.dataset import resolve_data
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.inference.arguments import add_renamed_options, fraction, natural
+from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import check_writable
 from maskrcnn.weights import load_checkpoint
@@ -126,7 +127,8 @@ def main() -> int:
         print(format_table(result), flush=True)
         title = f"{args.checkpoint} on {args.data} ({args.split}{', test-time augmentation' * args.tta})"
         notes = "\n".join(filter(None, (warning, dataset_report(splits))))
-        print(f"report: {write_report(result, dataset, args.out, title, notes)}")
+        known = ColourRange.of_checkpoint(saved)
+        print(f"report: {write_report(result, dataset, args.out, title, notes, known)}")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2

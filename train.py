@@ -34,6 +34,7 @@ from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.evaluation.validate import selection_metric, validate
 from maskrcnn.images import image_size
+from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import autocast, best_device
 from maskrcnn.inference.export import check_writable
 from maskrcnn.training.arguments import parse_arguments
@@ -71,9 +72,10 @@ def train(args: argparse.Namespace) -> int:
         arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
         seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
         saved = {"arguments": arguments, "history": [], "trained_on": seen, "validated_on": fingerprints(splits.val)}
+        saved["colours"] = ColourRange.of(image for image, _ in splits.train).quantiles
         if warning := overlap_warning(saved["validated_on"], seen):
             print(warning, file=sys.stderr)
-    images = {name: saved[name] for name in ("trained_on", "validated_on")}
+    images = {name: saved[name] for name in ("trained_on", "validated_on", "colours") if name in saved}
     device = best_device()
     model.to(device)
     history: list[dict[str, Any]] = saved["history"]
@@ -216,8 +218,9 @@ def open_splits(args: argparse.Namespace) -> Splits:
 def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[str, Any]) -> MaskRCNN:
     """A model with random weights or those of --weights. Raises ValueError if they cannot be read."""
     size = overrides.get("min_size", size_for_cells(dataset))
-    preset = Config.lisc(min_size=size, max_size=2 * size) if args.preset == "lisc" else Config.torchvision()
-    config = dataclasses.replace(preset, class_names=dataset.class_names, **overrides)
+    fitted = {"min_size": size, "max_size": 2 * size}
+    presets = {"lisc": Config.lisc(**fitted), "small": Config.small(**fitted), "torchvision": Config.torchvision()}
+    config = dataclasses.replace(presets[args.preset], class_names=dataset.class_names, **overrides)
     if config.norm == "frozen_batchnorm" and not args.weights:
         raise ValueError("frozen BatchNorm is not trained: give --weights with its statistics, or use --preset lisc")
     model = MaskRCNN(config)
@@ -268,7 +271,8 @@ def report_best(args: argparse.Namespace, splits: Splits, history: list[dict[str
     result = evaluate(model, bar, args.precision, files=files, groups=splits.val_groups)
     note = checkpoint_note(history, saved)
     notes = f"{note}\n\n{(args.out / 'data.txt').read_text(encoding='utf-8')}"
-    report = write_report(result, splits.val, args.out, f"{args.out}: {args.data}", notes)
+    title = f"{args.out}: {args.data}"
+    report = write_report(result, splits.val, args.out, title, notes, ColourRange.of_checkpoint(saved))
     print(f"{format_table(result)}\n{note}")
     mask = result.ap["mask"]
     print(f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(splits.val)} validation images; report: {report}")

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.colour import adjust_light, adjust_stain, background_colour, blur
+from data.laboratory import random_laboratory
 from maskrcnn import boxes as box_algebra
 from maskrcnn.boxes import masks_to_boxes
 from maskrcnn.images import Size, resize
@@ -20,10 +22,6 @@ from maskrcnn.images import Size, resize
 # image [3, H, W] in 0..1; target with boxes [N, 4], labels [N], masks [N, H, W]
 Sample = tuple[Tensor, dict[str, Tensor]]
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
-
-# How haematoxylin, eosin and diaminobenzidine absorb red, green and blue (Ruifrok and Johnston 2001). Blood stains are near
-# enough to the first two; the third takes what is left.
-STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
 # A pasted cell fades over this many pixels, an even number; a white cell is about 60 across.
 FEATHER = 6
@@ -86,36 +84,6 @@ def crop_resize(image: Tensor, target: dict[str, Tensor], window: Window, size: 
     changed = {**target, "boxes": masks_to_boxes(masks) * scale, "labels": target["labels"][keep]}
     resized = resize(masks[None], size, antialias=True)[0] if len(masks) else masks.new_zeros((0, *size))
     return resize(pixels[None], size, antialias=True)[0], {**changed, "masks": resized}
-
-
-def background_colour(image: Tensor) -> Tensor:
-    """[3]: the colour of the empty slide, from the brightest tenth of the pixels."""
-    pixels = image.flatten(1)[:, ::17]  # every 17th pixel is enough
-    return pixels.kthvalue(max(1, int(0.9 * pixels.shape[1])), dim=1).values
-
-
-def adjust_stain(image: Tensor, strengths: Tensor) -> Tensor:
-    """Multiply the strength of each stain [3] by a factor (law of Beer and Lambert: absorbances add up)."""
-    absorbance = -image.clamp(min=1 / 255).log().flatten(1)  # [3, H W]
-    stains = F.normalize(STAINS, dim=1)
-    mixing = stains.T @ torch.diag(strengths) @ torch.linalg.inv(stains.T)
-    return (-(mixing @ absorbance)).exp().clamp(0, 1).reshape(image.shape)
-
-
-def adjust_light(image: Tensor, gains: Tensor, gamma: float) -> Tensor:
-    """Another colour and brightness of the lamp (gains [3]) and another contrast of the camera (gamma)."""
-    return (image.clamp(min=1e-4) ** gamma * gains[:, None, None]).clamp(0, 1)
-
-
-def blur(image: Tensor, sigma: float) -> Tensor:
-    """Out of focus: a Gaussian of this standard deviation in pixels; the border is replicated."""
-    if sigma <= 0:
-        return image
-    radius = max(1, round(3 * sigma))
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = F.pad(image[:, None], (radius,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel[None, None, None, :]), kernel[None, None, :, None])[:, 0]
 
 
 def copy_paste(image: Tensor, target: dict[str, Tensor], donor: Sample, shifts: Sequence[tuple[int, int]]) -> Sample:
@@ -185,13 +153,15 @@ class Augmentation:
 
     zoom: largest factor of magnification and reduction. stain, light: standard deviation of their relative strength.
     blur: largest standard deviation of the Gaussian, in pixels of the training size; applied to one image in four.
-    copies: the mean number of other images whose cells are pasted in, where there is room.
+    laboratory: fraction of the images that are recoloured as if from another laboratory (see laboratory.py), instead of
+    stain and light. copies: the mean number of other images whose cells are pasted in, where there is room.
     """
 
     zoom: float = 1.25
     stain: float = 0.12
     light: float = 0.06
     blur: float = 1.0
+    laboratory: float = 0.5
     copies: float = 1.5
 
     def __call__(self, sample: Sample, size: Size, donors: Sequence[Sample] = ()) -> Sample:
@@ -213,11 +183,17 @@ class Augmentation:
 
     def colour(self, image: Tensor) -> Tensor:
         """Random changes of stain, light and focus."""
+        elsewhere = self.laboratory > 0 and torch.rand(1) < self.laboratory
+        image = random_laboratory()(image) if elsewhere else self._another_slide(image)
+        if self.blur > 0 and torch.rand(1) < 0.25:
+            image = blur(image, self.blur * float(torch.rand(1)))
+        return image
+
+    def _another_slide(self, image: Tensor) -> Tensor:
+        """Stain and light of another slide of the same laboratory."""
         if self.stain > 0:
             image = adjust_stain(image, (self.stain * torch.randn(3)).exp())
         if self.light > 0:
             gains = (self.light * (torch.randn(1) + 0.5 * torch.randn(3))).exp()
             image = adjust_light(image, gains, float((2 * self.light * torch.randn(1)).exp()))
-        if self.blur > 0 and torch.rand(1) < 0.25:
-            image = blur(image, self.blur * float(torch.rand(1)))
         return image

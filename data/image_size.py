@@ -1,6 +1,6 @@
 """How large the cells of a data set are, and the image size at which the model's anchors fit them.
 
-The lisc preset has anchors of 16 to 256 pixels. The images are resized to fit them, so the same preset suits any microscope.
+The lisc and small presets have anchors of 16 to 256 pixels. The images are resized to fit them, so they suit any microscope.
 Larger images cost time and, when training from random weights, accuracy.
 """
 

@@ -71,9 +71,9 @@ def overlapping_cells(k: int) -> tuple[Tensor, Tensor]:
 
 
 def lesson_config() -> Config:
-    """The lisc preset with smaller images, and heads as in the paper: boxes and masks per class, no norm, RoIs of two
+    """The small preset with smaller images, and heads as in the paper: boxes and masks per class, no norm, RoIs of two
     levels."""
-    return Config.lisc(
+    return Config.small(
         min_size=160,
         max_size=320,
         canonical_box_size=112,
@@ -87,7 +87,7 @@ def train(model: MaskRCNN, dataset: SmearDataset, steps: int, peak_lr: float = 4
     """The training loop of train.py without validation and checkpoints. Returns the mean of each loss."""
     size = model.transform.resized_size(SIZE[::-1])
     stored = dataset.downscaled([stored_size(size)] * len(dataset))
-    loader = Loader(stored, 2, torch.device("cpu"), Augmentation(), [size] * len(dataset), workers=0)
+    loader = Loader(stored, 2, torch.device("cpu"), Augmentation(laboratory=0.0), [size] * len(dataset), workers=0)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=peak_lr, weight_decay=0.05, fused=True)
     sums: dict[str, float] = {}

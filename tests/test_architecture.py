@@ -29,9 +29,9 @@ ORDER = {
         __main__
     """,
     "data": """
-        __init__ records
+        __init__ records colour
         formats
-        image_io masks
+        image_io masks laboratory
         dataset duplicates augment
         splits loader image_size
         inspect synthetic

@@ -10,7 +10,12 @@ from torchvision.models.detection.faster_rcnn import FasterRCNN
 
 from maskrcnn import Config
 
-PRESETS = {"paper": Config(), "lisc": Config.lisc(), "torchvision": Config.torchvision()}
+PRESETS = {
+    "paper": Config(),
+    "lisc": Config.lisc(),
+    "small": Config.small(),
+    "torchvision": Config.torchvision(),
+}
 
 
 # Parameters of torchvision's constructors that are no fields of Config, and why.
@@ -85,8 +90,21 @@ def test_the_paper_preset_is_aligned_and_has_anchors_in_the_middle_of_their_loca
     assert not config.round_anchors
 
 
-def test_training_from_random_weights_freezes_nothing_and_uses_groupnorm():
+def test_the_default_for_smears_has_the_papers_backbone_and_heads_per_class():
     config = Config.lisc()
+    assert config.backbone == "resnet50"
+    assert not config.class_agnostic_boxes
+    assert not config.class_agnostic_masks
+
+
+def test_the_small_preset_departs_from_the_default_in_three_fields():
+    lisc, small = Config.lisc().to_dict(), Config.small().to_dict()
+    departures = {name: value for name, value in small.items() if value != lisc[name]}
+    assert departures == {"backbone": "resnet18", "class_agnostic_boxes": True, "class_agnostic_masks": True}
+
+
+@pytest.mark.parametrize("config", [Config.lisc(), Config.small()], ids=["lisc", "small"])
+def test_training_from_random_weights_freezes_nothing_and_uses_groupnorm(config):
     assert config.frozen_stages == 0
     assert config.norm == "groupnorm"
     assert config.fpn_norm
@@ -121,7 +139,7 @@ def test_a_config_cannot_be_changed_in_place():
     assert dataclasses.replace(Config(), min_size=400).min_size == 400
 
 
-@pytest.mark.parametrize("preset", [Config.lisc, Config.torchvision])
+@pytest.mark.parametrize("preset", [Config.lisc, Config.small, Config.torchvision])
 def test_changes_override_the_preset(preset):
     assert preset(min_size=77, norm="batchnorm", size_divisible=128).min_size == 77
     assert preset(norm="batchnorm").norm == "batchnorm"

@@ -66,7 +66,7 @@ def test_matching_mask_targets_and_pasting():
 
 def both_models() -> tuple[MaskRCNN, MaskRCNN]:
     torch.manual_seed(0)
-    config = dataclasses.replace(Config.lisc(), min_size=128, max_size=192)
+    config = dataclasses.replace(Config.small(), min_size=128, max_size=192)
     model = MaskRCNN(config).eval()
     return model, copy.deepcopy(model).cuda()
 

@@ -54,7 +54,7 @@ def test_only_one_package_is_installed_with_its_types(wheel):
 
 def test_the_command_predicts_in_a_folder_with_a_data_package_of_its_own(wheel, tmp_path):
     torch.manual_seed(0)
-    config = Config.lisc(min_size=64, max_size=96, fpn_channels=32, box_head_dim=16, mask_head_channels=32)
+    config = Config.small(min_size=64, max_size=96, fpn_channels=32, box_head_dim=16, mask_head_channels=32)
     save_checkpoint(tmp_path / "best.pt", MaskRCNN(config))
     (tmp_path / "data.py").write_text("raise RuntimeError('not ours')\n")
     picture = "from PIL import Image; Image.new('RGB', (90, 70), 'white').save('a.png')"

@@ -43,7 +43,7 @@ LOSSES = ["loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "lo
 @pytest.fixture(scope="module")
 def model() -> MaskRCNN:
     torch.manual_seed(0)
-    return MaskRCNN(Config.lisc(min_size=96, max_size=128, box_score_thresh=0.0)).eval()
+    return MaskRCNN(Config.small(min_size=96, max_size=128, box_score_thresh=0.0)).eval()
 
 
 def disc(height: int, width: int, x: float, y: float, radius: float) -> torch.Tensor:
@@ -134,7 +134,7 @@ def test_results_are_the_detections_in_pixels_of_the_images_given(model):
 @pytest.mark.parametrize("padding", [0.0, 0.25])
 def test_masks_are_predicted_in_boxes_expanded_by_the_padding(padding):
     torch.manual_seed(0)
-    model = MaskRCNN(Config.lisc(min_size=96, max_size=128, box_score_thresh=0.0, mask_roi_padding=padding)).eval()
+    model = MaskRCNN(Config.small(min_size=96, max_size=128, box_score_thresh=0.0, mask_roi_padding=padding)).eval()
     image, target = sample()
     with torch.no_grad():
         model.mask_head.mask_logits.bias.fill_(100.0)  # all of the box is object
@@ -199,7 +199,7 @@ def spread_scores(model):
 def test_a_batch_gives_what_its_images_give_alone():
     """Of different sizes, but one padded size: GroupNorm and borders see the padding, so only then is it exact."""
     torch.manual_seed(0)
-    config = Config.lisc(min_size=96, max_size=128, box_score_thresh=0.0, box_detections_per_img=20)
+    config = Config.small(min_size=96, max_size=128, box_score_thresh=0.0, box_detections_per_img=20)
     model = MaskRCNN(config).eval()
     spread_scores(model)
     images = [sample(96, 122)[0], sample(91, 128)[0]]
@@ -291,7 +291,7 @@ LIMITS = {"rpn_nms_thresh": 1.0, "rpn_min_box_size": 0.0, "rpn_pre_nms_top_n_tra
 )
 def test_targets_alone_choose_the_numbers_of_proposals(training_mode, post_train, post_test, in_training, in_detection):
     changes = {"rpn_post_nms_top_n_train": post_train, "rpn_post_nms_top_n_test": post_test, **LIMITS}
-    model = MaskRCNN(Config.lisc(min_size=96, max_size=128, **changes)).train(training_mode)
+    model = MaskRCNN(Config.small(min_size=96, max_size=128, **changes)).train(training_mode)
     image, target = sample()
     counts, sample_rois = [], model.roi_sampler
     model.roi_sampler = lambda proposals, *gt: counts.append(len(proposals[0])) or sample_rois(proposals, *gt)
@@ -317,7 +317,7 @@ def test_it_learns_one_image():
     """From random weights to the right class, box and mask of one disc."""
     torch.manual_seed(0)
     image, target = sample()
-    model = MaskRCNN(Config.lisc(min_size=72, max_size=96, size_divisible=32)).train()
+    model = MaskRCNN(Config.small(min_size=72, max_size=96, size_divisible=32)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
     for _ in range(60):
         loss = sum(model([image], [target]).values())

@@ -18,7 +18,7 @@ SIZES = [(96, 122), (91, 128)]  # both are padded to 96 x 128
 
 
 def specific_config(**changes):
-    return Config.lisc(
+    return Config.small(
         min_size=96,
         max_size=128,
         class_agnostic_boxes=False,

@@ -29,6 +29,9 @@ class Pulled(nn.Module):
         return {"pull": (self.weight * self.frozen / 5).sum() * pull, "rest": torch.ones(())}
 
 
+SAMPLE = (torch.zeros(3, 4, 4), {})  # a training image, whose colours are recorded
+
+
 class Batches:
     """In place of a Loader: batches whose images have these means, over and over."""
 
@@ -54,7 +57,7 @@ class Run:
         self.module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self.module)
         self.model, self.saved, self.history, self.metrics = Pulled(), {}, [], []
-        self.splits = SimpleNamespace(train=[None] * 2, val=[])
+        self.splits = SimpleNamespace(train=[SAMPLE] * 2, val=[])
         self.tmp_path, self.monkeypatch = tmp_path, monkeypatch
         for name, stub in {
             "open_splits": lambda args: self.splits,
@@ -101,7 +104,7 @@ def run(monkeypatch, tmp_path) -> Run:
 
 def test_a_step_is_as_large_as_the_schedule_says(run):
     """AdamW's first step is the learning rate itself, whatever the gradient; beside it, its weight decay."""
-    run.splits.train = [None]
+    run.splits.train = [SAMPLE]
     run((Batches(2.0), 1.0), lr=0.1, lr_decay_fraction=1.0)
     lr = 0.1 / WARMUP_STEPS
     assert weight(run.model) == pytest.approx(1 - lr - 0.05 * lr, abs=1e-6)
@@ -118,20 +121,20 @@ def test_the_learning_rate_is_set_before_every_step(run, monkeypatch):
         return step(optimizer, *values)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", record)
-    run.splits.train = [None] * 4
+    run.splits.train = [SAMPLE] * 4
     run((Batches(1, 1, 1, 1), 1.0), lr=0.1, lr_decay_fraction=0.5, epochs=2)
     assert rates == pytest.approx([lr_at(k, k / 8, 0.1, 0.5) for k in range(8)])
 
 
 def test_losses_are_means_over_the_steps_taken_and_pretraining_stops_at_its_fraction(run):
-    run.splits.train = [None] * 3  # three steps per epoch: six in all, of which half is pre-training
+    run.splits.train = [SAMPLE] * 3  # three steps per epoch: six in all, of which half is pre-training
     run((Batches(1, 2, 6, 100), 0.5), (Batches(4, 4, 4), 1.0), lr=1e-9, pretrain_fraction=0.5)
     assert [(entry["pretraining"], entry["step"]) for entry in run.history] == [(True, 3), (False, 6)]
     assert [entry["train"]["pull"] for entry in run.history] == [pytest.approx(3), pytest.approx(4)]
 
 
 def test_a_gradient_is_clipped_to_the_largest_norm(run):
-    run.splits.train = [None]
+    run.splits.train = [SAMPLE]
     run((Batches(1e4), 1.0))
     assert run.model.weight.grad.item() == pytest.approx(run.module.MAX_GRAD_NORM, rel=1e-4)
     run((Batches(2), 1.0))
@@ -165,7 +168,7 @@ def test_the_moving_average_follows_the_weights_and_is_what_is_validated_and_sav
         weights.append(weight(run.model))
 
     run.monkeypatch.setattr(torch.optim.AdamW, "step", record)
-    run.splits.train = [None] * 20
+    run.splits.train = [SAMPLE] * 20
     run((Batches(*[1.0] * 20), 1.0), lr=0.1, lr_decay_fraction=1.0, ema_decay=0.5)
     average = weights[0]
     for n, new in enumerate(weights[1:], start=1):

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from matplotlib.figure import Figure
 
-from data import augment
+from data import augment, colour
 from data.augment import Augmentation, Sample
+from data.laboratory import random_laboratory
 from maskrcnn.visualization.drawing import draw_objects
 
 COLUMNS = 4
@@ -31,9 +32,11 @@ def examples(sample: Sample, donors: Sequence[Sample]) -> dict[str, Sample]:
         "zoom out": augment.crop_resize(image, target, larger_window, size),
     }
     for title, strengths in STRENGTHS.items():
-        shown[title] = augment.adjust_stain(image, torch.tensor(strengths).float()), target
-    shown["light"] = augment.adjust_light(image, torch.tensor([1.05, 0.98, 0.88]), gamma=1.1), target
-    shown["blur"] = augment.blur(image, sigma=height / 150), target
+        shown[title] = colour.adjust_stain(image, torch.tensor(strengths).float()), target
+    shown["light"] = colour.adjust_light(image, torch.tensor([1.05, 0.98, 0.88]), gamma=1.1), target
+    shown["blur"] = colour.blur(image, sigma=height / 150), target
+    for k in range(1, 5):
+        shown[f"another laboratory ({k})"] = random_laboratory()(image), target
     shown["copy-paste"] = _paste_one(sample, donors)
     training_size = (256, round(256 * width / height))
     for k, donor in enumerate(donors[:4], start=1):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskrcnn.backbone.norm import NormFactory, conv_norm
+from maskrcnn.kernels import Conv2d
 
 
 class BasicBlock(nn.Module):
@@ -22,9 +23,9 @@ class BasicBlock(nn.Module):
         self, in_channels: int, out_channels: int, stride: int, norm: NormFactory, stride_in_1x1: bool
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.norm1 = norm(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.norm2 = norm(out_channels)
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
@@ -47,11 +48,11 @@ class Bottleneck(nn.Module):
         width = out_channels // 4
         # The original strides in the first 1x1; published torchvision weights were trained with the stride in the 3x3.
         stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = nn.Conv2d(in_channels, width, 1, stride_1x1, bias=False)
+        self.conv1 = Conv2d(in_channels, width, 1, stride_1x1, bias=False)
         self.norm1 = norm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride_3x3, padding=1, bias=False)
+        self.conv2 = Conv2d(width, width, 3, stride_3x3, padding=1, bias=False)
         self.norm2 = norm(width)
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.conv3 = Conv2d(width, out_channels, 1, bias=False)
         self.norm3 = norm(out_channels)
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
@@ -66,7 +67,7 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, norm: NormFactor
     """A projection where size or channels change; elsewhere none is needed (He et al. 2016, sec. 3.3, option B)."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), norm(out_channels))
+    return nn.Sequential(Conv2d(in_channels, out_channels, 1, stride, bias=False), norm(out_channels))
 
 
 # Name -> type of block, number of blocks in res2 .. res5.

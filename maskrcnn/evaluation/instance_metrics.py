@@ -19,6 +19,7 @@ from torch import Tensor
 from maskrcnn.evaluation.average_precision import CLASS_AGNOSTIC
 from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate, bootstrap
 from maskrcnn.evaluation.iou import mask_iou
+from maskrcnn.inference.regionprops import perimeter
 
 MATCH_IOU = 0.5
 BINS = 10  # of the score, for calibration
@@ -31,6 +32,7 @@ class Matches(NamedTuple):
     pred_indices: NDArray[np.int64]  # [M] into the detections of the image, increasing
     gt_indices: NDArray[np.int64]  # [M] into its cells
     iou: NDArray[np.float64]  # [M]
+    offset: NDArray[np.float64]  # [M], see `outline_offset`
     pred_labels: NDArray[np.int64]  # [D]
     scores: NDArray[np.float64]  # [D]
     gt_labels: NDArray[np.int64]  # [N]
@@ -47,16 +49,25 @@ def match_instances(
     Detections below score_threshold are removed first; D and the indices count the remaining ones.
     """
     keep = prediction["scores"] >= score_threshold
-    iou = mask_iou(prediction["masks"][keep], target["masks"])  # [D, N]
+    pred_masks = prediction["masks"][keep]
+    iou = mask_iou(pred_masks, target["masks"])  # [D, N]
     iou = np.where(iou >= min_iou, iou, 0.0)
     pred_indices, gt_indices = linear_sum_assignment(-iou)
     overlapping = iou[pred_indices, gt_indices] > 0  # the assignment also pairs what does not overlap
     pred_indices, gt_indices = pred_indices[overlapping], gt_indices[overlapping]
+    pairs = zip(pred_masks[pred_indices, 0] > 0.5, target["masks"][gt_indices] > 0, strict=True)
+    offset = np.array([outline_offset(p.cpu().numpy(), g.cpu().numpy()) for p, g in pairs], np.float64)
     labels, scores = (prediction[name][keep].cpu().numpy() for name in ("labels", "scores"))
     gt_labels = target["labels"].cpu().numpy()
-    return Matches(
-        pred_indices, gt_indices, iou[pred_indices, gt_indices], labels, scores.astype(np.float64), gt_labels
-    )
+    iou = iou[pred_indices, gt_indices]
+    return Matches(pred_indices, gt_indices, iou, offset, labels, scores.astype(np.float64), gt_labels)
+
+
+def outline_offset(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """Pixels by which a predicted mask [H, W] is too large (positive) or too small all around: the difference of the areas
+    divided by the mean length of the outlines. Errors that only shift the outline cancel."""
+    length = (perimeter(predicted) + perimeter(true)) / 2
+    return (int(predicted.sum()) - int(true.sum())) / length
 
 
 class Tallies(NamedTuple):
@@ -65,6 +76,7 @@ class Tallies(NamedTuple):
     confusion: NDArray[np.float64]  # [K + 1, K + 1]: true class, predicted class
     iou: NDArray[np.float64]  # [K + 1], by true class: sum over the matches
     dice: NDArray[np.float64]  # [K + 1], the same
+    offset: NDArray[np.float64]  # [K + 1], the same
     tp_iou: NDArray[np.float64]  # [K + 1], the same over correctly classified matches only
     reliability: NDArray[np.float64]  # [BINS, 3], by score: number of detections, of correct ones, sum of scores
 
@@ -72,20 +84,21 @@ class Tallies(NamedTuple):
 def tally(matches: Matches, num_classes: int) -> Tallies:
     """The tallies of one image."""
     confusion = np.zeros((num_classes + 1, num_classes + 1))
-    iou, dice, tp_iou = np.zeros((3, num_classes + 1))
+    iou, dice, offset, tp_iou = np.zeros((4, num_classes + 1))
     predicted, true = matches.pred_labels[matches.pred_indices], matches.gt_labels[matches.gt_indices]  # [M] each
     np.add.at(confusion, (true, predicted), 1)
     np.add.at(confusion[:, 0], np.delete(matches.gt_labels, matches.gt_indices), 1)  # missed cells
     np.add.at(confusion[0], np.delete(matches.pred_labels, matches.pred_indices), 1)  # false positives
     np.add.at(iou, true, matches.iou)
     np.add.at(dice, true, 2 * matches.iou / (1 + matches.iou))
+    np.add.at(offset, true, matches.offset)
     np.add.at(tp_iou, true, np.where(predicted == true, matches.iou, 0))
     correct = np.zeros(len(matches.pred_labels))  # [D]
     correct[matches.pred_indices] = predicted == true
     reliability = np.zeros((BINS, 3))
     bins = np.minimum((matches.scores * BINS).astype(int), BINS - 1)
     np.add.at(reliability, bins, np.stack([np.ones_like(correct), correct, matches.scores], axis=1))
-    return Tallies(confusion, iou, dice, tp_iou, reliability)
+    return Tallies(confusion, iou, dice, offset, tp_iou, reliability)
 
 
 def ratio(part: NDArray[np.float64] | float, whole: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -97,9 +110,9 @@ def ratio(part: NDArray[np.float64] | float, whole: NDArray[np.float64] | float)
 def metrics(tallies: Tallies) -> dict[str, NDArray[np.float64]]:
     """Metric -> [K + 1]: class-agnostic, then of classes 1..K; nan where it is undefined.
 
-    A true positive is a matched cell; of a class, one that is also classified correctly. iou and dice are means over matched
-    cells, accuracy the fraction of matched cells that are classified correctly. calibration_error is the expected
-    calibration error over bins of the score (Guo et al. 2017, eq. 3), class-agnostic only.
+    A true positive is a matched cell; of a class, one that is also classified correctly. iou, dice and outline_offset
+    (pixels) are means over matched cells, accuracy the fraction of matched cells that are classified correctly.
+    calibration_error is the expected calibration error over bins of the score (Guo et al. 2017, eq. 3), class-agnostic only.
     """
     confusion = tallies.confusion
     matched, correct = confusion[1:, 1:], np.diag(confusion)[1:]
@@ -110,7 +123,7 @@ def metrics(tallies: Tallies) -> dict[str, NDArray[np.float64]]:
     true_positives = np.concatenate([[matched.sum()], correct])
     num_cells, num_detections = with_sum(confusion[1:].sum(axis=1)), with_sum(confusion[:, 1:].sum(axis=0))
     num_matched = with_sum(matched.sum(axis=1))
-    iou, dice = with_sum(tallies.iou[1:]), with_sum(tallies.dice[1:])
+    iou, dice, offset = (with_sum(of_classes[1:]) for of_classes in (tallies.iou, tallies.dice, tallies.offset))
     tp_iou = np.concatenate([iou[:1], tallies.tp_iou[1:]])
     number, number_correct, score_sum = tallies.reliability.T
     calibration_error = ratio(np.abs(number_correct - score_sum).sum(), number.sum())
@@ -121,6 +134,7 @@ def metrics(tallies: Tallies) -> dict[str, NDArray[np.float64]]:
         "panoptic_quality": ratio(tp_iou, (num_cells + num_detections) / 2),
         "iou": ratio(iou, num_matched),
         "dice": ratio(dice, num_matched),
+        "outline_offset": ratio(offset, num_matched),
         "accuracy": ratio(with_sum(correct), num_matched),
         "calibration_error": np.concatenate([[calibration_error], np.full(len(correct), np.nan)]),
     }

@@ -8,12 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 
 from maskrcnn.evaluation.average_precision import CLASS_AGNOSTIC
 from maskrcnn.evaluation.bootstrap import Estimate
 from maskrcnn.evaluation.evaluate import Evaluation
 from maskrcnn.evaluation.plots import Samples, curves_figure, galleries
+from maskrcnn.inference.colours import ColourRange, colour_figure, colour_quantiles
 
 STYLE = """body { font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
 img { max-width: 100% } pre { background: #f4f4f6; padding: 1em; overflow-x: auto } h2 { margin-top: 2em }
@@ -26,15 +28,24 @@ LEGEND = (
 TITLES = {
     "ap": "AP", "ap50": "AP50", "ap75": "AP75", "ar": "AR",
     "f1": "F1", "panoptic_quality": "panoptic quality", "iou": "IoU", "dice": "Dice",
+    "outline_offset": "outline offset, pixels",
     "calibration_error": "calibration error", "class_agnostic": "class-agnostic", "class_mean": "class mean",
 }  # fmt: skip
 
 
-def write_report(result: Evaluation, samples: Samples, folder: Path, title: str, notes: str = "") -> Path:
+def write_report(
+    result: Evaluation,
+    samples: Samples,
+    folder: Path,
+    title: str,
+    notes: str = "",
+    known_colours: ColourRange | None = None,
+) -> Path:
     """Write evaluation.txt, evaluation.json, evaluation-*.png and report.html. Returns the path of report.html.
 
     samples: the images and targets that were evaluated, in the same order. notes: text above the tables, such as a
-    description of the data. The folder is made if needed; pictures of an earlier evaluation in it are deleted.
+    description of the data. known_colours: those that the model was trained on, to compare the images with. The folder is
+    made if needed; pictures of an earlier evaluation in it are deleted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = format_table(result)
@@ -43,6 +54,10 @@ def write_report(result: Evaluation, samples: Samples, folder: Path, title: str,
     for old in folder.glob("evaluation-*.png"):  # they may show kinds of failure that no longer occur
         old.unlink()
     figures = {"curves": curves_figure(result), **galleries(result, samples)}
+    if known_colours:
+        quantiles = torch.stack([colour_quantiles(samples[i][0]) for i in range(len(result.matches))])
+        notes = "\n\n".join(filter(None, (notes, known_colours.warning(quantiles))))
+        figures["colours"] = colour_figure(known_colours, quantiles)
     pictures = {}
     for name, figure in figures.items():
         pictures[name] = png(figure)

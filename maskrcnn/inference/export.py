@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskrcnn.inference.colours import ColourRange, colour_figure
 from maskrcnn.inference.regionprops import regionprops
 
 COLUMNS = (
@@ -34,14 +36,19 @@ COLUMNS = (
 class PredictionWriter:
     """Collects the cells of one image after another, then writes them all."""
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self.class_names = tuple(class_names)
+    def __init__(self, class_names: Sequence[str], known_colours: ColourRange | None = None) -> None:
+        """known_colours: those that the model was trained on, to compare the images with."""
+        self.class_names, self.known_colours = tuple(class_names), known_colours
+        self.colours: list[Tensor] = []
         self.cells: list[dict[str, Any]] = []
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
-    def add(self, file: str, prediction: Mapping[str, Tensor]) -> None:
-        """prediction: boxes [D, 4], labels [D], scores [D], masks [D, 1, H, W], as `MaskRCNN` returns them."""
+    def add(self, file: str, prediction: Mapping[str, Tensor], colours: Tensor | None = None) -> None:
+        """prediction: boxes [D, 4], labels [D], scores [D], masks [D, 1, H, W], as `MaskRCNN` returns them. colours: the
+        image's `colour_quantiles`, of all images or of none."""
+        if colours is not None:
+            self.colours.append(colours)
         height, width = prediction["masks"].shape[-2:]
         self.images.append({"id": len(self.images) + 1, "file_name": file, "height": height, "width": width})
         masks = (prediction["masks"][:, 0] > 0.5).cpu().numpy()
@@ -67,7 +74,8 @@ class PredictionWriter:
             )
 
     def write(self, folder: Path) -> list[Path]:
-        """Write cells.csv, differential.csv and coco.json. Returns their paths."""
+        """Write cells.csv, differential.csv, coco.json and, if there is something to see in it, colours.png. Returns their
+        paths."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / name for name in ("cells.csv", "differential.csv", "coco.json")]
         _write_csv(paths[0], COLUMNS, self.cells)
@@ -76,6 +84,9 @@ class PredictionWriter:
         categories = [{"id": k, "name": name} for k, name in enumerate(self.class_names, start=1)]
         content = {"images": self.images, "categories": categories, "annotations": self.annotations}
         paths[2].write_text(json.dumps(content) + "\n", encoding="utf-8")
+        if self.known_colours and self.colour_warning():
+            paths.append(folder / "colours.png")
+            colour_figure(self.known_colours, torch.stack(self.colours)).savefig(paths[-1], dpi=100)
         return paths
 
     def differential(self) -> list[dict[str, Any]]:
@@ -84,7 +95,16 @@ class PredictionWriter:
         for annotation in self.annotations:
             counts[annotation["image_id"] - 1][1][self.class_names[annotation["category_id"] - 1]] += 1
         total = sum((count for _, count in counts), Counter[str]())
-        return [self._differential_row(file, count) for file, count in [*counts, ("all", total)]]
+        rows = [self._differential_row(file, count) for file, count in [*counts, ("all", total)]]
+        if self.known_colours and self.colours:
+            distances = self.known_colours.distances(torch.stack(self.colours)).tolist()
+            for row, distance in zip(rows, [*(round(distance, 1) for distance in distances), ""], strict=True):
+                row["colour_distance"] = distance
+        return rows
+
+    def colour_warning(self) -> str:
+        """See `ColourRange.warning`."""
+        return self.known_colours.warning(torch.stack(self.colours)) if self.known_colours and self.colours else ""
 
     def _differential_row(self, file: str, count: Counter[str]) -> dict[str, Any]:
         row: dict[str, Any] = {"file": file, "cells": count.total()}

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from maskrcnn.heads import confident_objects, label_map
 from maskrcnn.inference.arguments import add_renamed_options, fraction
+from maskrcnn.inference.colours import ColourRange, colour_quantiles
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import PredictionWriter, check_writable, color_splash
 from maskrcnn.inference.image_io import IMAGE_EXTENSIONS, ImageError, load_image
@@ -29,8 +30,10 @@ EPILOG = """three files per image NAME.* are written to --out:
 and for all images together:
   cells.csv          one row per cell: file, number, class, score, box, area, equivalent diameter, perimeter, eccentricity
                      (pixels), whether it touches the border
-  differential.csv   number and percentage of the cells of each class, per image and in all
+  differential.csv   number and percentage of the cells of each class, per image and in all; and how far the image's colours
+                     are from those of the training images, in grey levels of 255
   coco.json          the same cells with their masks, in COCO's format
+  colours.png        the colours of the images and of those that the model was trained on, if they differ much
 An image that cannot be used is named at the end, the others are predicted, and the exit code is 1.
 
 examples:
@@ -65,14 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, prog: str) -> int:
     """Predict, write and summarise. prog: the name of the command, for messages. Returns the exit code."""
     try:
-        model, _ = load_checkpoint(args.checkpoint)
+        model, saved = load_checkpoint(args.checkpoint)
         images = find_images(args.inputs, args.out)
         check_writable(args.out)
     except (ValueError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     model.to(best_device()).eval()
-    writer = PredictionWriter(model.config.class_names)
+    writer = PredictionWriter(model.config.class_names, ColourRange.of_checkpoint(saved))
     failed, stopped = [], False
     try:
         failed = predict_all(model, images, args, writer)
@@ -84,6 +87,8 @@ def run(args: argparse.Namespace, prog: str) -> int:
     counts = ", ".join(f"{totals[name]} {name}" for name in model.config.class_names)
     print(f"{len(writer.cells)} cells in {len(writer.images)} images: {counts}")
     print(f"pictures, label maps, cells.csv, differential.csv and coco.json are in {args.out}")
+    if warning := writer.colour_warning():
+        print(f"{warning}: {args.out / 'colours.png'}", file=sys.stderr)
     for message in failed:
         print(f"{prog}: left out {message}", file=sys.stderr)
     if stopped:
@@ -145,7 +150,7 @@ def predict_all(
         except (OSError, RuntimeError, MemoryError) as error:  # disk or memory are full: the next may be smaller
             failed.append(f"{path}: {error}")
         else:
-            writer.add(str(path), cells)
+            writer.add(str(path), cells, colour_quantiles(pixels))
     return failed
 
 

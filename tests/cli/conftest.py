@@ -27,8 +27,8 @@ def run() -> Run:
 
 @pytest.fixture(scope="session")
 def train(run) -> Run:
-    """train.py without pre-training, which takes longer than all else here."""
-    return lambda *arguments: run("train.py", "--pretrain-fraction", 0, *arguments)
+    """train.py with the small model, and without pre-training, which takes longer than all else here."""
+    return lambda *arguments: run("train.py", "--preset", "small", "--pretrain-fraction", 0, *arguments)
 
 
 @pytest.fixture

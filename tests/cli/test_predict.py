@@ -24,6 +24,28 @@ def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finishe
         assert np.asarray(labels).dtype == np.uint16
 
 
+def test_images_in_other_colours_than_those_of_training_are_named(finished, smears, tmp_path, run):
+    """The scores cannot tell."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    image = Image.open(smears / "val/image/Neutrophil/Neutrophil_9.png")
+    image.save(folder / "as_it_is.png")
+    arguments = (folder, "--checkpoint", finished[0], "--out", tmp_path / "out")
+    assert "colours" not in run("predict.py", *arguments).stderr
+    assert not (tmp_path / "out/colours.png").exists()
+    blue, green, red = image.split()
+    Image.merge("RGB", (red, blue, green)).point(lambda grey: grey // 2).save(folder / "strange.png")
+    result = run("predict.py", *arguments)
+    assert result.returncode == 0
+    assert "1 of 2 images have other colours than the 4 training images" in result.stderr
+    assert str(tmp_path / "out/colours.png") in result.stderr
+    assert (tmp_path / "out/colours.png").exists()
+    lines = (tmp_path / "out/differential.csv").read_text().splitlines()
+    distances = [line.split(",")[-1] for line in lines]
+    assert distances[0] == "colour_distance"
+    assert float(distances[1]) < 5 < 50 < float(distances[2])
+
+
 def test_an_image_named_twice_counts_once_and_what_was_written_is_no_input(finished, smears, tmp_path, run):
     folder = tmp_path / "new"
     folder.mkdir()

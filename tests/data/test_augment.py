@@ -7,10 +7,6 @@ from hypothesis import strategies as st
 
 from data.augment import (
     Augmentation,
-    adjust_light,
-    adjust_stain,
-    background_colour,
-    blur,
     copy_paste,
     crop_resize,
     drop_border_cells,
@@ -21,6 +17,7 @@ from data.augment import (
     random_shifts,
     transpose,
 )
+from data.colour import background_colour, blur
 from maskrcnn.boxes import masks_to_boxes
 
 CHANGES = {"horizontal": flip_horizontally, "vertical": flip_vertically, "transpose": transpose}
@@ -248,48 +245,6 @@ def test_a_cell_of_which_hardly_anything_is_visible_is_left_out(smear):
     assert crop_resize(smear[0], empty, (0, 0, 60, 45), (40, 50))[1]["masks"].shape == (0, 40, 50)
 
 
-def test_stain_is_absorbance():
-    """Twice as much stain absorbs twice as much light; white stays white; the inverse factors undo the change."""
-    image = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
-    assert torch.allclose(adjust_stain(image, torch.ones(3)), image, atol=1e-5)
-    assert torch.allclose(adjust_stain(image, torch.full((3,), 2.0)), image**2, atol=1e-5)
-    white = torch.ones(3, 2, 2)
-    assert torch.allclose(adjust_stain(white, torch.tensor([3.0, 0.2, 1.7])), white)
-    factors = torch.tensor([1.2, 0.9, 1.1])
-    assert torch.allclose(adjust_stain(adjust_stain(image**0.3, factors), 1 / factors), image**0.3, atol=1e-4)
-
-
-HAEMATOXYLIN = torch.nn.functional.normalize(torch.tensor([0.65, 0.70, 0.29]), dim=0)
-
-
-def test_a_pure_stain_is_changed_by_its_strength_only():
-    image = torch.exp(-HAEMATOXYLIN * 0.8)[:, None, None]
-    assert torch.allclose(adjust_stain(image, torch.tensor([1.0, 3.0, 0.1])), image, atol=1e-5)
-    expected = torch.exp(-HAEMATOXYLIN * 1.2)[:, None, None]
-    assert torch.allclose(adjust_stain(image, torch.tensor([1.5, 1.0, 1.0])), expected, atol=1e-5)
-
-
-def test_light_by_hand():
-    image = torch.tensor([0.5, 0.25, 0.9])[:, None, None]
-    assert torch.allclose(
-        adjust_light(image, torch.tensor([1.1, 1.0, 2.0]), 1.0).flatten(), torch.tensor([0.55, 0.25, 1.0])
-    )
-    assert torch.allclose(adjust_light(image, torch.ones(3), 2.0).flatten(), torch.tensor([0.25, 0.0625, 0.81]))
-    # Gamma first, then the gains: 0.25 * 0.9, and not (0.5 * 0.9) ** 2.
-    both = adjust_light(image, torch.tensor([0.9, 0.8, 1.2]), 2.0).flatten()
-    assert torch.allclose(both, torch.tensor([0.225, 0.05, 0.972]))
-
-
-@pytest.mark.parametrize("sigma", [0.5, 1.3, 3.0])
-def test_blur_is_scipys_gaussian(sigma):
-    ndimage = pytest.importorskip("scipy.ndimage")
-    image = torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0))
-    reach = max(1, round(3 * sigma))
-    expected = [ndimage.gaussian_filter(c.numpy(), sigma, mode="nearest", radius=reach) for c in image]
-    assert torch.allclose(blur(image, sigma), torch.stack([torch.from_numpy(c) for c in expected]), atol=1e-5)
-    assert torch.equal(blur(image, 0), image)
-
-
 def test_a_pasted_cell_brings_its_mask_box_and_label(smear):
     donor = drop_border_cells(*smear)
     assert donor[1]["labels"].tolist() == [1]
@@ -387,7 +342,8 @@ def test_no_half_cell_is_pasted(smear):
     assert (width - height).abs().max() <= 1
 
 
-OFF = {"zoom": 0.0, "stain": 0.0, "light": 0.0, "blur": 0.0, "copies": 0.0}
+HAEMATOXYLIN = torch.nn.functional.normalize(torch.tensor([0.65, 0.70, 0.29]), dim=0)
+OFF = {"zoom": 0.0, "stain": 0.0, "light": 0.0, "blur": 0.0, "laboratory": 0.0, "copies": 0.0}
 
 
 def test_stain_is_applied_with_its_standard_deviation():
@@ -412,6 +368,16 @@ def test_light_is_applied_with_its_standard_deviation():
     assert float(changed.log().std()) == pytest.approx(0.05 * math.sqrt(1 + 1 / 4 + (2 * math.log(2)) ** 2), rel=0.1)
     ratio = (changed[:, 0] / changed[:, 1]).log()  # between two channels only n2 differs
     assert float(ratio.std()) == pytest.approx(0.05 * math.sqrt(2) / 2, rel=0.1)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
+def test_a_fraction_of_the_images_is_from_another_laboratory_instead_of_another_slide(fraction):
+    image = torch.full((3, 4, 5), 0.5)
+    torch.manual_seed(0)
+    augmentation = Augmentation(**{**OFF, "light": 0.001, "laboratory": fraction})
+    changes = [float((augmentation.colour(image) - image).abs().max()) for _ in range(400)]
+    assert all(change > 0 for change in changes)
+    assert sum(change > 0.01 for change in changes) / 400 == pytest.approx(fraction, abs=0.06)
 
 
 def test_one_image_in_four_is_blurred():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskrcnn.evaluation.instance_metrics import InstanceMetrics, match_instances, metrics, tally
+from maskrcnn.evaluation.instance_metrics import InstanceMetrics, match_instances, metrics, outline_offset, tally
 
 SIZE = (40, 60)
 
@@ -103,6 +103,28 @@ def test_metrics_by_hand():
     assert values["accuracy"] == pytest.approx({"class_agnostic": 2 / 3, "class_mean": 1 / 2, "a": 1, "b": 0})
     # One in each of four bins of scores; correct, wrong, correct, wrong.
     assert values["calibration_error"]["class_agnostic"] == pytest.approx((0.05 + 0.85 + 0.25 + 0.65) / 4, abs=1e-6)
+
+
+def disc(radius: float, x: float = 40, y: float = 40):
+    """A disc as a mask [1, 80, 80]."""
+    rows, columns = np.mgrid[:80, :80] + 0.5
+    return torch.from_numpy(np.hypot(columns - x, rows - y) <= radius)[None]
+
+
+@pytest.mark.parametrize("offset", [-3, -1, 0, 2, 4])
+def test_the_outline_offset_is_the_distance_of_concentric_outlines(offset):
+    assert outline_offset(disc(25 + offset)[0].numpy(), disc(25)[0].numpy()) == pytest.approx(offset, abs=0.15)
+    assert outline_offset(disc(25, x=43)[0].numpy(), disc(25)[0].numpy()) == pytest.approx(0, abs=0.02)  # only shifted
+
+
+def test_outline_offsets_are_means_over_the_matches_of_a_class():
+    measure = InstanceMetrics(NAMES)
+    for radius, label in ((27, 1), (24, 1), (20, 2)):
+        prediction = {"labels": torch.tensor([label]), "scores": torch.tensor([0.9]), "masks": disc(radius)[None] * 0.9}
+        missed = torch.cat([disc(23), disc(4, 5, 5)])
+        measure.update(prediction, {"labels": torch.tensor([label, 1]), "masks": missed})
+    offsets = {name: estimate.value for name, estimate in measure.compute(rounds=5)["outline_offset"].items()}
+    assert offsets == pytest.approx({"class_agnostic": 2 / 3, "class_mean": -0.25, "a": 2.5, "b": -3}, abs=0.1)
 
 
 def test_panoptic_quality_is_recognition_times_segmentation():

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from maskrcnn.evaluation.report import format_table, page, write_report
+from maskrcnn.inference.colours import ColourRange
 
 A = (2, 2, 12, 12)
 PICTURES = {"missed", "false-positive", "misclassified", "best-masks", "median-masks", "worst-masks", "curves"}
@@ -88,6 +89,18 @@ def test_the_page_lists_all_failures(folder):
 def test_the_other_files_hold_the_same(folder, result):
     assert (folder / "evaluation.txt").read_text() == format_table(result) + "\n"
     assert json.loads((folder / "evaluation.json").read_text()) == json.loads(json.dumps(result.to_dict()))
+
+
+def test_colours_are_shown_beside_those_of_training_and_strange_ones_are_named(result, targets, tmp_path):
+    samples = [(torch.full((3, 40, 40), i / 100), target) for i, target in enumerate(targets)]
+    for known, strange in ((0.01, False), (0.5, True)):
+        colours = ColourRange.of([torch.full((3, 4, 4), known)])
+        text = write_report(result, samples, tmp_path, "run", "notes", colours).read_text()
+        assert "colours" in Page(text).headings
+        assert (tmp_path / "evaluation-colours.png").exists()
+        notes = Page(text).texts[0]
+        assert notes.startswith("notes")
+        assert ("4 of 4 images have other colours" in notes) == strange
 
 
 def test_names_are_escaped():

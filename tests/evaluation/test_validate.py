@@ -11,7 +11,7 @@ from maskrcnn.evaluation.validate import selection_metric, validate
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    small = Config.lisc(("a", "b"), min_size=64, max_size=96, fpn_channels=32, box_head_dim=32, mask_head_channels=32)
+    small = Config.small(("a", "b"), min_size=64, max_size=96, fpn_channels=32, box_head_dim=32, mask_head_channels=32)
     return MaskRCNN(small)
 
 

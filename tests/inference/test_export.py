@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from maskrcnn.inference.colours import ColourRange, colour_quantiles
 from maskrcnn.inference.export import PredictionWriter, check_writable, color_splash, rle_encode
 
 NAMES = ("a", "b", "c")
@@ -81,6 +82,21 @@ def test_the_differential_count(written):
     assert [rows["none.png"][name] for name in ("cells", "a", "a_percent")] == ["0", "0", ""]
     assert [rows["one.png"][f"{name}_percent"] for name in NAMES] == ["50.0", "0.0", "50.0"]  # of this image's cells
     assert [rows["two, three.png"][f"{name}_percent"] for name in NAMES] == ["100.0", "0.0", "0.0"]
+
+
+def test_colours_are_compared_with_those_of_training(tmp_path):
+    known = ColourRange.of([torch.full((3, 4, 5), 0.5), torch.full((3, 4, 5), 0.52)])
+    results = PredictionWriter(NAMES, known)
+    results.add("usual.png", prediction(), colour_quantiles(torch.full((3, 30, 40), 0.5)))
+    results.write(tmp_path)
+    assert results.colour_warning() == ""
+    assert not (tmp_path / "colours.png").exists()
+    results.add("dark.png", prediction(), colour_quantiles(torch.full((3, 30, 40), 0.1)))
+    assert tmp_path / "colours.png" in results.write(tmp_path)
+    assert "1 of 2 images" in results.colour_warning()
+    with open(tmp_path / "differential.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["colour_distance"] for row in rows] == ["0.0", "102.0", ""]  # 0.4 of 255
 
 
 def test_coco_reads_its_json(written):

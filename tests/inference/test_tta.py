@@ -62,7 +62,7 @@ def test_for_an_equivariant_model_the_result_is_that_of_one_view():
     """In place of the model: bright pixels are the object."""
 
     class Bright:
-        config = Config.lisc()
+        config = Config.small()
 
         def __call__(self, images):
             mask = (images[0][0] > 0.5).float()
@@ -81,7 +81,7 @@ def test_for_an_equivariant_model_the_result_is_that_of_one_view():
 
 def test_with_the_model_its_form_is_the_models():
     torch.manual_seed(0)
-    model = MaskRCNN(Config.lisc(min_size=64, max_size=96)).eval()
+    model = MaskRCNN(Config.small(min_size=64, max_size=96)).eval()
     image = torch.rand(3, 40, 60)
     result, single = predict_tta(model, image, score_threshold=0.0), model([image])[0]
     assert set(result) == set(single)

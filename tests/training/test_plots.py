@@ -47,7 +47,7 @@ def test_examples_are_spread_over_the_data_set():
                 "boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": masks
             }  # fmt: skip
 
-    model = MaskRCNN(Config.lisc(min_size=32, max_size=32, fpn_channels=32, box_head_dim=8, mask_head_channels=32))
+    model = MaskRCNN(Config.small(min_size=32, max_size=32, fpn_channels=32, box_head_dim=8, mask_head_channels=32))
     figure = plot_examples(model, Numbered(), "float32", count=4)
     shown = [round(10 * float(ax.images[0].get_array().mean())) for ax in figure.axes]
     assert shown == [0, 0, 3, 3, 6, 6, 9, 9]  # each image twice: truth and prediction

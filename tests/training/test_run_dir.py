@@ -48,7 +48,7 @@ def test_the_log_is_the_history_however_often_it_is_written(tmp_path):
 
 
 def test_the_config_says_how_the_run_began(tmp_path):
-    config = Config.lisc(fpn_channels=32, box_head_dim=16, mask_head_channels=16)
+    config = Config.small(fpn_channels=32, box_head_dim=16, mask_head_channels=16)
     write_config(tmp_path, {"seed": 3}, MaskRCNN(config))
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["arguments"] == {"seed": 3}

@@ -16,7 +16,7 @@ NAMES = ("round", "square")
 def stages():
     """A model with random weights, an image of 70 x 90, and all outputs at inference and in training with one object."""
     torch.manual_seed(0)
-    config = Config.lisc(NAMES, min_size=64, max_size=96, backbone="resnet18", box_score_thresh=0.0)
+    config = Config.small(NAMES, min_size=64, max_size=96, backbone="resnet18", box_score_thresh=0.0)
     model = MaskRCNN(config).eval()
     image = torch.rand(3, 70, 90)
     mask = torch.zeros(1, 70, 90)

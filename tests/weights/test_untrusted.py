@@ -19,7 +19,7 @@ class Touch:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("read", [load_checkpoint, trained_on, lambda path: load(MaskRCNN(Config.lisc()), path)])
+@pytest.mark.parametrize("read", [load_checkpoint, trained_on, lambda path: load(MaskRCNN(Config.small()), path)])
 def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, read):
     torch.save({"config": {}, "model": {}, "trained_on": Touch(tmp_path / "touched")}, tmp_path / "best.pt")
     with pytest.raises(ValueError, match=r"best\.pt: not a readable PyTorch checkpoint"):

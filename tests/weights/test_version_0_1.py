@@ -9,7 +9,7 @@ from maskrcnn import Config, MaskRCNN
 from maskrcnn.weights import load_checkpoint
 from maskrcnn.weights.version_0_1 import RENAMED, SPLIT, current_names
 
-# What Config.lisc() of 0.1.0 wrote, as far as its names or values differ from the defaults of today.
+# What Config.small() of 0.1.0 wrote, as far as its names or values differ from the defaults of today.
 OLD = {
     "class_names": ("a", "b"), "min_size": 64, "max_size": 96, "size_divisor": 32, "mask_resize": "nearest",
     "antialias": True,
@@ -41,7 +41,7 @@ def test_a_checkpoint_of_0_1_0_gives_the_model_that_it_was(tmp_path):
 
 
 def test_names_of_today_stay():
-    assert current_names(Config.lisc().to_dict()) == Config.lisc().to_dict()
+    assert current_names(Config.small().to_dict()) == Config.small().to_dict()
 
 
 def test_a_name_of_neither_version_is_refused(tmp_path):

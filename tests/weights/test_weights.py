@@ -35,7 +35,7 @@ def model(config):
 @pytest.fixture(scope="module")
 def small():
     """A model of few numbers, for what is about files and names."""
-    return Config.lisc(box_head_dim=8, mask_head_channels=8, fpn_channels=32)
+    return Config.small(box_head_dim=8, mask_head_channels=8, fpn_channels=32)
 
 
 def forget(model):
@@ -124,7 +124,7 @@ def test_another_number_of_classes_leaves_the_last_layers_alone(theirs, model):
 
 def test_names_of_our_own_are_left_as_they_are():
     with torch.device("meta"):
-        names = list(MaskRCNN(Config.lisc()).state_dict())
+        names = list(MaskRCNN(Config.small()).state_dict())
     assert [translate(name, torch.zeros(3))[0] for name in names] == names
     assert len(translate("mask_head.mask_logits.weight", torch.zeros(3))[1]) == 3  # has no mask of background to drop
 
@@ -136,7 +136,7 @@ def test_no_two_published_names_become_one(theirs):
 
 def test_what_means_nothing_here_is_reported():
     with torch.device("meta"):
-        model = MaskRCNN(Config.lisc())
+        model = MaskRCNN(Config.small())
     state = {
         "rpn.head.cls_logits.bias": torch.zeros(3, device="meta"),
         "roi_heads.keypoint_head.0.bias": torch.zeros(3),
@@ -242,7 +242,7 @@ def test_a_file_of_something_else_says_what_it_is_not(tmp_path, content, message
 
 
 def test_a_checkpoint_without_hundreds_of_weights_is_refused_in_a_line(tmp_path):
-    torch.save({"config": Config.lisc().to_dict(), "model": {}}, tmp_path / "old.pt")
+    torch.save({"config": Config.small().to_dict(), "model": {}}, tmp_path / "old.pt")
     with pytest.raises(ValueError, match=r"old\.pt") as error:
         load_checkpoint(tmp_path / "old.pt")
     assert len(str(error.value)) < 600
@@ -250,6 +250,6 @@ def test_a_checkpoint_without_hundreds_of_weights_is_refused_in_a_line(tmp_path)
 
 def test_a_state_dict_of_which_nothing_fits_is_refused():
     with torch.device("meta"):
-        model = MaskRCNN(Config.lisc())
+        model = MaskRCNN(Config.small())
     with pytest.raises(ValueError, match=r"no name in it fits this model \(it has encoder.a, \.\.\.\)"):
         load(model, {"encoder.a": torch.zeros(1)})

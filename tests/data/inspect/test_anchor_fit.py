@@ -9,7 +9,7 @@ from maskrcnn.config import LISC_CLASSES
 
 @pytest.fixture(scope="module")
 def model() -> MaskRCNN:
-    return MaskRCNN(Config.lisc(min_size=128, max_size=256))
+    return MaskRCNN(Config.small(min_size=128, max_size=256))
 
 
 def make_sample(height: int, width: int, *boxes: list[float]) -> Sample:

@@ -1,0 +1,87 @@
+"""Whether an image has colours that the model was trained on.
+
+In colours that it has never seen a model names cells wrongly with high scores. What tells is a plain distance: how far the
+dark, the middle and the bright colours of the image are from those of the most similar training image.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+QUANTILES = {"dark (5th percentile)": 0.05, "middle (median)": 0.5, "bright (95th percentile)": 0.95}
+MIN_LIMIT = 5.0  # grey levels: as much as a lamp changes from one day to the next
+MAX_PIXELS = 20_000  # of an image are looked at; more would not change its quantiles
+
+
+def colour_quantiles(image: Tensor) -> Tensor:
+    """[3, 3]: the 5th, 50th and 95th percentile, each of red, green and blue, 0..255. image: [3, H, W] in 0..1."""
+    step = max(1, image[0].numel() // MAX_PIXELS)
+    pixels = image.flatten(1)[:, ::step].float()
+    return 255 * torch.quantile(pixels, torch.tensor(list(QUANTILES.values())), dim=1)
+
+
+class ColourRange(NamedTuple):
+    """The colours of N training images: quantiles [N, 3, 3], as `colour_quantiles` returns them."""
+
+    quantiles: Tensor
+
+    @classmethod
+    def of(cls, images: Iterable[Tensor]) -> "ColourRange":
+        """images: one or more, [3, H, W] in 0..1."""
+        return cls(torch.stack([colour_quantiles(image) for image in images]))
+
+    @classmethod
+    def of_checkpoint(cls, saved: Mapping[str, Any]) -> "ColourRange | None":
+        """saved: the entries of a checkpoint of train.py. None if it records no colours, as those of version 0.2."""
+        return cls(saved["colours"]) if "colours" in saved else None
+
+    @property
+    def limit(self) -> float:
+        """Grey levels from which an image counts as different: twice the distance that 95 % of the training images have at
+        most to the most similar other one."""
+        if len(self.quantiles) < 2:
+            return MIN_LIMIT
+        distances = _distances(self.quantiles, self.quantiles).fill_diagonal_(torch.inf)
+        return max(MIN_LIMIT, 2 * float(distances.amin(dim=1).quantile(0.95)))
+
+    def distances(self, quantiles: Tensor) -> Tensor:
+        """Grey levels between each of M images and the training image that is most like it: the root mean square over the
+        nine quantiles. quantiles: [M, 3, 3] -> [M]."""
+        return _distances(quantiles, self.quantiles).amin(dim=1)
+
+    def warning(self, quantiles: Tensor) -> str:
+        """What to say about M images, [M, 3, 3]; "" if none is different."""
+        distances = self.distances(quantiles)
+        different = int((distances > self.limit).sum())
+        if not different:
+            return ""
+        return (
+            f"warning: {different} of {len(quantiles)} images have other colours than the {len(self.quantiles)} training "
+            f"images: up to {float(distances.max()):.0f} of 255 grey levels from the most similar one, where "
+            f"{self.limit:.0f} is the limit. Their cells may be missed or get the wrong class, whatever the scores say"
+        )
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """[N, 3, 3] and [M, 3, 3] -> [N, M]."""
+    return (a[:, None] - b).square().mean(dim=(2, 3)).sqrt()
+
+
+def colour_figure(known: ColourRange, quantiles: Tensor) -> Figure:
+    """Dark, middle and bright colours of the training images (dots) and of M other images, [M, 3, 3] (squares), each drawn
+    in its own colour at its amounts of red and blue."""
+    figure = Figure(figsize=(13, 4.8), layout="constrained")
+    panels = figure.subplots(1, len(QUANTILES))
+    for k, (axes, title) in enumerate(zip(panels, QUANTILES, strict=True)):
+        for values, marker, size, edge, label in (
+            (known.quantiles, "o", 25, "none", f"{len(known.quantiles)} training images"),
+            (quantiles, "s", 60, "black", f"{len(quantiles)} images here"),
+        ):
+            rgb = values[:, k].numpy()
+            axes.scatter(rgb[:, 0], rgb[:, 2], size, rgb / 255, marker=marker, edgecolors=edge, label=label)
+        axes.set(title=title, xlabel="red", ylabel="blue")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure

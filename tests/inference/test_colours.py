@@ -1,0 +1,73 @@
+"""Whether an image's colours are those of the training images."""
+
+import numpy as np
+import pytest
+import torch
+
+from maskrcnn.inference.colours import MIN_LIMIT, ColourRange, colour_figure, colour_quantiles
+
+
+def flat(*colour):
+    """An image [3, 20, 30] of one colour, 0..255."""
+    return torch.tensor(colour).float()[:, None, None].expand(3, 20, 30) / 255
+
+
+def test_quantiles_are_numpys():
+    image = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0))
+    expected = np.quantile(255 * image.flatten(1).numpy(), [0.05, 0.5, 0.95], axis=1)  # [3, quantiles, 3 channels]
+    np.testing.assert_allclose(colour_quantiles(image), expected, rtol=1e-5)
+
+
+def test_a_large_image_has_nearly_the_quantiles_of_all_its_pixels():
+    image = torch.rand(3, 900, 1100, generator=torch.Generator().manual_seed(0)) ** 2
+    expected = np.quantile(255 * image.flatten(1).numpy(), [0.05, 0.5, 0.95], axis=1)
+    np.testing.assert_allclose(colour_quantiles(image), expected, atol=4)
+
+
+def test_the_distance_is_that_to_the_most_similar_image_in_grey_levels():
+    known = ColourRange.of([flat(200, 100, 100), flat(100, 100, 100)])
+    others = ColourRange.of([flat(206, 100, 100), flat(100, 100, 112), flat(200, 100, 100)]).quantiles
+    # One channel of three differs, by 6 and by 12.
+    torch.testing.assert_close(known.distances(others), torch.tensor([6, 12, 0]) / 3**0.5, atol=1e-3, rtol=0)
+
+
+def test_the_limit_is_twice_what_is_usual_among_the_training_images():
+    greys = ColourRange.of([flat(g, g, g) for g in range(0, 200, 10)])
+    assert greys.limit == pytest.approx(20, abs=1e-3)
+    assert ColourRange.of([flat(g, g, g) for g in range(100, 120)]).limit == MIN_LIMIT
+    assert ColourRange.of([flat(10, 20, 30)]).limit == MIN_LIMIT
+    outlier = ColourRange(torch.cat([greys.quantiles] * 2 + [torch.full((1, 3, 3), 255.0)]))
+    assert outlier.limit == MIN_LIMIT  # one strange image among many does not make all strange images usual
+
+
+def test_the_warning_counts_the_images_beyond_the_limit():
+    known = ColourRange.of([flat(g, g, g) for g in range(100, 200, 10)])
+    near, far = flat(118, 118, 118), flat(20, 230, 230)
+    assert known.warning(ColourRange.of([near, near]).quantiles) == ""
+    warning = known.warning(ColourRange.of([near, far, near]).quantiles)
+    distance = round(float(known.distances(colour_quantiles(far)[None])))
+    assert "1 of 3 images" in warning
+    assert "10 training images" in warning
+    assert f"up to {distance} of 255 grey levels" in warning
+    assert "20 is the limit" in warning
+
+
+def test_a_checkpoint_without_colours_is_not_compared_with():
+    assert ColourRange.of_checkpoint({"trained_on": []}) is None
+    known = ColourRange.of([flat(1, 2, 3)])
+    assert ColourRange.of_checkpoint({"colours": known.quantiles}) == known
+
+
+def test_the_figure_shows_every_image_at_its_red_and_blue_in_its_own_colour():
+    known, others = ColourRange.of([flat(200, 100, 50), flat(10, 20, 30)]), ColourRange.of([flat(250, 240, 230)])
+    figure = colour_figure(known, others.quantiles)
+    for axes in figure.axes:
+        training, here = axes.collections
+        np.testing.assert_allclose(training.get_offsets(), [[200, 50], [10, 30]], rtol=1e-5)
+        np.testing.assert_allclose(here.get_offsets(), [[250, 230]], rtol=1e-5)
+        np.testing.assert_allclose(here.get_facecolors()[0, :3], np.array([250, 240, 230]) / 255, rtol=1e-5)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "dark (5th percentile)",
+        "middle (median)",
+        "bright (95th percentile)",
+    ]
