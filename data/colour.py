@@ -1,12 +1,25 @@
 """Colours of a smear: the empty slide, its stain, its light, its focus. Images are [3, H, W] in 0..1."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 # How haematoxylin, eosin and diaminobenzidine absorb red, green and blue (Ruifrok and Johnston 2001). Blood stains are near
 # enough to the first two; the third takes what is left.
 STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+
+
+def to_bytes(image: Tensor) -> NDArray[np.uint8]:
+    """[3, H, W] in 0..1 -> [H, W, 3] in 0..255."""
+    pixels: NDArray[np.uint8] = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    return pixels
+
+
+def from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
+    """The inverse of `to_bytes`."""
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
 def background_colour(image: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.colour import background_colour, blur
+from data.colour import background_colour, blur, from_bytes, to_bytes
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,6 @@ def rotation_about_grey(angle: float) -> Tensor:
 
 def compress(image: Tensor, quality: int) -> Tensor:
     """The image [3, H, W] in 0..1, saved as JPEG and read again."""
-    pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    read = np.array(Image.open(file))
-    return torch.from_numpy(read).permute(2, 0, 1).float() / 255
+    Image.fromarray(to_bytes(image)).save(file, "JPEG", quality=quality)
+    return from_bytes(np.array(Image.open(file)))

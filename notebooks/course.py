@@ -19,6 +19,7 @@ from tqdm import trange
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import data.augment
+import data.colour
 import data.synthetic.cell
 import data.synthetic.smear
 from data.augment import Augmentation, flip_vertically
@@ -110,7 +111,15 @@ def train(model: MaskRCNN, dataset: SmearDataset, steps: int, peak_lr: float = 4
 def trained_model() -> MaskRCNN:
     """The model that the lessons look at. It is trained from random weights the first time, and again when its config, its
     images or their augmentation have changed; after a change of the network itself, delete runs/lessons."""
-    parts = (synthetic_images, crowded_images, train, data.augment, data.synthetic.cell, data.synthetic.smear)
+    parts = (
+        synthetic_images,
+        crowded_images,
+        train,
+        data.augment,
+        data.colour,
+        data.synthetic.cell,
+        data.synthetic.smear,
+    )
     code = [inspect.getsource(part) for part in parts]
     recipe = {"code": code, "images": IMAGES, "steps": STEPS, "config": lesson_config().to_dict()}
     with contextlib.suppress(ValueError):  # no such file, or one of another version

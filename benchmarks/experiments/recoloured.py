@@ -1,7 +1,7 @@
 """How a model stands colours that it was not trained on: the validation images in a fixed list of other colours.
 
-None of these changes is one of training's: they are other formulas, and further from the training images than those are from
-each other (the column "distance" is in grey levels, see maskrcnn/inference/colours.py).
+Only light and gamma are changed by the formula that training uses. The column "distance" says how far the colours are from
+those of the training images, in grey levels (see maskrcnn/inference/colours.py).
 """
 
 import argparse
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from data.colour import adjust_light, from_bytes, to_bytes
 from data.splits import open_dataset, train_val_split
 from maskrcnn.evaluation.validate import validate
 from maskrcnn.inference.colours import ColourRange
@@ -31,9 +31,9 @@ def turn_hue(degrees: int) -> Recolouring:
     """Hue of the HSV colour space."""
 
     def change(image: Tensor) -> Tensor:
-        hsv = np.array(Image.fromarray(_bytes(image)).convert("HSV"))
+        hsv = np.array(Image.fromarray(to_bytes(image)).convert("HSV"))
         hsv[..., 0] += np.uint8(round(degrees / 360 * 256) % 256)  # uint8 wraps around, as hue does
-        return _floats(np.array(Image.fromarray(hsv, "HSV").convert("RGB")))
+        return from_bytes(np.array(Image.fromarray(hsv, "HSV").convert("RGB")))
 
     return change
 
@@ -50,8 +50,8 @@ def saturate(factor: float) -> Recolouring:
 
 def light(red: float, green: float, blue: float, gamma: float = 1.0) -> Recolouring:
     """Lamp, white balance, and the camera's curve."""
-    gains = torch.tensor([red, green, blue])[:, None, None]
-    return lambda image: (gains * image**gamma).clamp(0, 1)
+    gains = torch.tensor([red, green, blue])
+    return lambda image: adjust_light(image, gains, gamma)
 
 
 def contrast(factor: float) -> Recolouring:
@@ -83,15 +83,6 @@ RECOLOURINGS: dict[str, Recolouring] = {
     "other primaries": mix((0.6, 0.0, 0.4), (0.2, 0.8, 0.0), (0.0, 0.3, 0.7)),
     "blue and green exchanged in part": mix((1.0, 0.0, 0.0), (0.0, 0.3, 0.7), (0.0, 0.7, 0.3)),
 }
-
-
-def _bytes(image: Tensor) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = (image * 255).round().byte().permute(1, 2, 0).numpy()
-    return pixels
-
-
-def _floats(pixels: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
 def main() -> None:

@@ -8,14 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 
 from maskrcnn.evaluation.average_precision import CLASS_AGNOSTIC
 from maskrcnn.evaluation.bootstrap import Estimate
 from maskrcnn.evaluation.evaluate import Evaluation
 from maskrcnn.evaluation.plots import Samples, curves_figure, galleries
-from maskrcnn.inference.colours import ColourRange, colour_figure, colour_quantiles
+from maskrcnn.inference.colours import ColourRange, colour_figure
 
 STYLE = """body { font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
 img { max-width: 100% } pre { background: #f4f4f6; padding: 1em; overflow-x: auto } h2 { margin-top: 2em }
@@ -55,7 +54,7 @@ def write_report(
         old.unlink()
     figures = {"curves": curves_figure(result), **galleries(result, samples)}
     if known_colours:
-        quantiles = torch.stack([colour_quantiles(samples[i][0]) for i in range(len(result.matches))])
+        quantiles = ColourRange.of(samples[i][0] for i in range(len(result.matches))).quantiles
         notes = "\n\n".join(filter(None, (notes, known_colours.warning(quantiles))))
         figures["colours"] = colour_figure(known_colours, quantiles)
     pictures = {}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 QUANTILES = {"dark (5th percentile)": 0.05, "middle (median)": 0.5, "bright (95th percentile)": 0.95}
 MIN_LIMIT = 5.0  # grey levels: as much as a lamp changes from one day to the next
-MAX_PIXELS = 20_000  # of an image are looked at; more would not change its quantiles
+MAX_PIXELS = 20_000  # of an image are looked at; more would hardly change its quantiles
 
 
 def colour_quantiles(image: Tensor) -> Tensor:
