@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from data.dataset import COMPARTMENTS
@@ -14,7 +15,7 @@ from data.splits import Splits, all_images, fingerprints, k_fold, open_dataset, 
 from data.synthetic.dataset import resolve_data
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
-from maskrcnn.inference.arguments import add_renamed_options, fraction, natural
+from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction, natural
 from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import check_writable
@@ -68,6 +69,7 @@ def parse_arguments() -> argparse.Namespace:
         help="detections with a lower score do not count, except for AP, which counts all (default: %(default)s)",
     )
     add("--tta", action="store_true", help="test-time augmentation: average over all flips and 90-degree rotations")
+    add_colours(parser)
     add("--out", type=Path, default=Path("evaluation"), help="where to write (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware supports it")
     add_renamed_options(parser, RENAMED)
@@ -120,14 +122,18 @@ def main() -> int:
         if warning:
             print(warning, file=sys.stderr)
         files = [str(record.image) for record in dataset.records]
+        known = ColourRange.of_checkpoint(saved)
+        adapt = known.adapt if known and args.colours == "adapt" else torch.Tensor.clone
         bar = tqdm(dataset, "evaluating", unit="image", disable=None)
+        shown = ((adapt(image), target) for image, target in bar)
         result = evaluate(
-            model.to(best_device()), bar, args.precision, args.score_threshold, files, tta=args.tta, groups=groups
+            model.to(best_device()), shown, args.precision, args.score_threshold, files, tta=args.tta, groups=groups
         )
         print(format_table(result), flush=True)
         title = f"{args.checkpoint} on {args.data} ({args.split}{', test-time augmentation' * args.tta})"
-        notes = "\n".join(filter(None, (warning, dataset_report(splits))))
-        known = ColourRange.of_checkpoint(saved)
+        adapted = f"--colours {args.colours}: images in colours far from those of training were shown to the model "
+        adapted += "in the colours of training" if args.colours == "adapt" else "as they are"
+        notes = "\n".join(filter(None, (warning, known and adapted, dataset_report(splits))))
         print(f"report: {write_report(result, dataset, args.out, title, notes, known)}")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)

@@ -42,7 +42,7 @@ from maskrcnn.training.overrides import parse_overrides
 from maskrcnn.training.plots import plot_examples
 from maskrcnn.training.resume import restore, resume_state
 from maskrcnn.training.run_dir import new_run_dir, write_config, write_log
-from maskrcnn.training.schedule import RunClock, lr_at
+from maskrcnn.training.schedule import RunClock, lr_at, parameter_groups
 from maskrcnn.weights import load, load_checkpoint, save_checkpoint, trained_on
 
 WEIGHT_DECAY = 0.05
@@ -83,8 +83,8 @@ def train(args: argparse.Namespace) -> int:
     # Optimizer, clock, moving average.
     steps_per_epoch = math.ceil(len(splits.train) / args.batch_size)
     clock = RunClock(round(args.epochs * steps_per_epoch / (1 - args.pretrain_fraction)), args.minutes)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=args.lr, weight_decay=WEIGHT_DECAY, fused=True)
+    groups = parameter_groups(model, args.head_lr_factor)
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=WEIGHT_DECAY, fused=True)
     ema = AveragedModel(model) if args.ema_decay else None
     eval_model = cast(MaskRCNN, ema.module) if ema else model  # the one that is validated and saved
     if args.resume:
@@ -113,7 +113,7 @@ def train(args: argparse.Namespace) -> int:
                 # Learning rate.
                 lr = lr_at(clock.step, clock.progress, args.lr, args.lr_decay_fraction)
                 for group in optimizer.param_groups:
-                    group["lr"] = lr
+                    group["lr"] = lr * group["lr_factor"]
 
                 # Forward: five losses, added up.
                 with autocast(device, args.precision):

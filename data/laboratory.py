@@ -54,11 +54,12 @@ class Laboratory:
 
 
 def random_laboratory() -> Laboratory:
-    """Colours as far apart as those of published smears, and further: a hue turned by some 25 degrees, half to twice the
-    density, slides from white to grey and yellow."""
+    """Colours as far apart as those of published smears, and further: a hue turned by some 25 degrees and in one image of
+    four by any angle, half to twice the density, slides from white to grey and yellow."""
     # Each occurs in a part of all images, so that sharp and clean ones remain.
     occurs = (torch.rand(3) < 0.3).tolist()
-    turn = rotation_about_grey(0.45 * float(torch.randn(1)))
+    any_angle, some_angle = math.pi * (2 * torch.rand(1) - 1), 0.45 * torch.randn(1)
+    turn = rotation_about_grey(float(any_angle if torch.rand(1) < 0.25 else some_angle))
     density = float((0.25 * torch.randn(1)).exp())
     yellow = torch.tensor([1.0, 1.0, 1.0 - 0.35 * float(torch.rand(1)) * float(torch.rand(1) < 0.5)])
     brightness = 1.0 - 0.4 * float(torch.rand(1))

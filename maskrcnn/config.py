@@ -38,6 +38,7 @@ class Config:
     norm_groups: int = 32  # of GroupNorm (Wu and He 2018, 3)
     stride_in_1x1: bool = False  # True: the original bottleneck; torchvision's weights have the stride in the 3x3
     frozen_stages: int = 2  # how many of stem, res2 .. res5 are not trained; 0 for training from random weights
+    zero_init_residual: bool = False  # start the last norm of each block at zero (Goyal et al. 2017, 5.1)
     fpn_channels: int = 256  # (FPN 3)
     fpn_norm: bool = False  # normalise after each convolution of the FPN
 
@@ -72,6 +73,7 @@ class Config:
     box_head_dim: int = 1024  # units of each hidden layer (fig. 4)
     bbox_reg_weights: tuple[float, float, float, float] = (10, 10, 5, 5)  # scale the deltas (the authors' code)
     mask_pooler_resolution: int = 14  # (fig. 4)
+    masks_from_p1: bool = False  # True: pool all masks from P1, a map of half P2's stride that only masks use
     mask_head_channels: int = 256
     mask_head_num_convs: int = 4
     mask_head_norm: bool = False  # normalise after each 3x3 convolution (Wu and He 2018, 4.2)
@@ -111,6 +113,8 @@ class Config:
                 raise ValueError(f"{name} must have {length} values, got {getattr(self, name)!r}")
         if self.mask_interpolation not in ("bilinear", "nearest"):
             raise ValueError(f"mask_interpolation must be bilinear or nearest, got {self.mask_interpolation!r}")
+        if self.zero_init_residual and self.norm == "frozen_batchnorm":
+            raise ValueError("zero_init_residual needs a norm that is trained: a frozen one would stay at zero")
         if self.norm == "groupnorm" and self.fpn_norm and self.fpn_channels % self.norm_groups:
             raise ValueError(
                 f"fpn_channels must be a multiple of norm_groups ({self.norm_groups}), got {self.fpn_channels}"
@@ -122,16 +126,15 @@ class Config:
         on small images, with GroupNorm and no frozen layers.
 
         train.py resizes the images so that the median white cell is 60 px across. Anchors of 32 and 64 px on P3 and P4 fit
-        it, and all RoIs up to 112 px are pooled from P2, whose resolution matches the samples of the mask head. Five similar
-        classes and a few cells per image need neither the proposals nor the width of the heads that COCO's eighty classes
-        need.
+        it; boxes up to 112 px are pooled from P2, and masks from P1, a map that is twice as fine. Five similar classes and a
+        few cells per image need neither the proposals nor the width of the FPN that COCO's eighty classes need.
         """
         return cls(class_names=tuple(class_names), **{**LISC_PRESET, **changes})
 
     @classmethod
     def small(cls, class_names: Sequence[str] = LISC_CLASSES, **changes: Any) -> "Config":
-        """`lisc` with a ResNet-18, and boxes and masks shared by all classes: a step takes two thirds of the time, and the
-        checkpoint half of the disk.
+        """`lisc` with a ResNet-18, half of the RoIs and of the box head, no P1, and boxes and masks shared by all classes: a
+        step takes less than two thirds of the time, and the checkpoint half of the disk.
         """
         return cls(class_names=tuple(class_names), **{**SMALL_PRESET, **changes})
 
@@ -182,21 +185,26 @@ LISC_PRESET: dict[str, Any] = {
     "fpn_norm": True,
     "fpn_channels": 128,
     "frozen_stages": 0,
+    "zero_init_residual": True,
     "anchor_sizes": ((16,), (32,), (64,), (128,), (256,)),
     "rpn_pre_nms_top_n_train": 500,
     "rpn_pre_nms_top_n_test": 250,
     "rpn_post_nms_top_n_train": 250,
     "rpn_post_nms_top_n_test": 100,
-    "box_batch_size_per_image": 64,
-    "box_head_dim": 512,
+    "box_batch_size_per_image": 128,
     "mask_head_channels": 128,
     "mask_head_norm": True,
     "mask_roi_padding": 0.07,
+    "masks_from_p1": True,
 }
 
 SMALL_PRESET: dict[str, Any] = {
     **LISC_PRESET,
     "backbone": "resnet18",
+    "zero_init_residual": False,
+    "box_batch_size_per_image": 64,
+    "box_head_dim": 512,
+    "masks_from_p1": False,
     "class_agnostic_boxes": True,
     "class_agnostic_masks": True,
 }

@@ -20,12 +20,14 @@ def describe(output: Any) -> None:
 
 
 def description(output: Any) -> str:
-    """Text that names every field of a stage's output, with shape, dtype and range of each tensor in it.
+    """Text that names every field of a stage's output, with shape, dtype and range of each tensor in it. What a model does
+    not have, a field that is None, is left out.
 
     output: a tensor, a named tuple of a stage, or a list, tuple or mapping of such.
     """
     if isinstance(output, tuple) and hasattr(output, "_fields"):
-        lines = [_line(name, value) for name, value in zip(output._fields, output, strict=True)]
+        fields = zip(output._fields, output, strict=True)
+        lines = [_line(name, value) for name, value in fields if value is not None]
         return f"{type(output).__name__}(\n" + "".join(f"  {line}\n" for line in lines) + ")"
     return _value(output)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn.backbone import Features, ResNet, ResNetFPN, norm_layer
+from maskrcnn.backbone import Features, FinestLevel, ResNet, ResNetFPN, norm_layer
 from maskrcnn.boxes import expand
 from maskrcnn.config import Config
 from maskrcnn.heads import BoxHead, BoxPostProcessor, MaskHead, box_loss, mask_loss, mask_targets, restore
@@ -37,8 +37,8 @@ class MaskRCNN(nn.Module):
         self.transform = ImageTransform(
             c.min_size, c.max_size, c.image_mean, c.image_std, c.size_divisible, c.mask_interpolation, c.antialias
         )
-        resnet = ResNet(c.backbone, norm, c.stride_in_1x1, c.frozen_stages)
-        self.backbone = ResNetFPN(resnet, c.fpn_channels, norm if c.fpn_norm else None)
+        resnet = ResNet(c.backbone, norm, c.stride_in_1x1, c.frozen_stages, c.zero_init_residual)
+        self.backbone = ResNetFPN(resnet, c.fpn_channels, norm if c.fpn_norm else None, c.masks_from_p1)
         channels = self.backbone.channels
 
         self.anchors = AnchorGenerator(c.anchor_sizes, c.anchor_aspect_ratios, c.anchor_offset, c.round_anchors)
@@ -121,7 +121,7 @@ class MaskRCNN(nn.Module):
         detections = self.box_postprocessor(prediction, proposals, batch.sizes)
         yield "detections", detections
         mask_rois = [expand(boxes, self.config.mask_roi_padding) for boxes in detections.boxes]
-        mask_roi_features = self._pool(features, mask_rois, self.config.mask_pooler_resolution)
+        mask_roi_features = self._pool_masks(features, mask_rois)
         yield "mask_roi_features", mask_roi_features
         masks = self.mask_head(mask_roi_features.roi_features, torch.cat(detections.labels))  # [D, K, 28, 28]
         yield "mask_head", masks
@@ -143,7 +143,7 @@ class MaskRCNN(nn.Module):
         yield "box_losses", box_losses
         positives = rois.positives()
         mask_rois = [expand(boxes, c.mask_roi_padding) for boxes in positives.boxes]
-        mask_roi_features = self._pool(features, mask_rois, c.mask_pooler_resolution)
+        mask_roi_features = self._pool_masks(features, mask_rois)
         yield "mask_roi_features", mask_roi_features
         mask = self.mask_head(mask_roi_features.roi_features, torch.cat(positives.labels))  # [P, K, 28, 28]
         yield "mask_head", mask
@@ -162,6 +162,13 @@ class MaskRCNN(nn.Module):
         """RoIAlign of the boxes [R_i, 4] of each image, from the levels that RoIs are pooled from."""
         levels = slice(self.backbone.roi_levels)
         return self.roi_pooler(features.maps[levels], features.strides[levels], boxes, resolution)
+
+    def _pool_masks(self, features: Features, boxes: list[Tensor]) -> RoIFeatures:
+        """RoIAlign for the mask head: from P1 where the backbone has one (Config.masks_from_p1), else as for boxes."""
+        resolution = self.config.mask_pooler_resolution
+        if features.mask_map is None:
+            return self._pool(features, boxes, resolution)
+        return self.roi_pooler((features.mask_map,), (FinestLevel.stride,), boxes, resolution)
 
 
 def final_output(stages: Iterator[Stage]) -> Any:

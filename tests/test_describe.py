@@ -48,6 +48,13 @@ def test_every_field_of_an_output_has_its_line():
     )
 
 
+def test_what_a_model_does_not_have_is_left_out():
+    """Features of a backbone without P1 have no map for masks."""
+    features = backbone.Features(("P2",), (torch.zeros(1, 2, 3, 4),), (4,))
+    assert "mask_map" not in description(features)
+    assert "mask_map: float32 [1, 2, 6, 8], 1 to 1" in description(features._replace(mask_map=torch.ones(1, 2, 6, 8)))
+
+
 def test_an_output_within_a_mapping_is_indented():
     text = description({"heads": [{"box": Output([], torch.zeros(1), (4,))}]})
     assert "\n      box: Output(\n        boxes: []\n" in text

@@ -49,6 +49,17 @@ def test_the_heads(model):
     assert (processor.min_size, processor.class_agnostic_nms, processor.reg_weights) == (2.5, True, (1, 2, 3, 4))
 
 
+def test_the_backbone(model):
+    assert model.backbone.p1 is None
+    blocks = [block.last_norm.weight for block in model.backbone.resnet.res3]
+    assert all(weight.eq(1).all() for weight in blocks)
+    changed = MaskRCNN(Config.small(zero_init_residual=True, masks_from_p1=True)).backbone
+    assert changed.p1 is not None
+    assert all(block.last_norm.weight.eq(0).all() for block in changed.resnet.res3)
+    with pytest.raises(ValueError, match="zero_init_residual needs a norm that is trained"):
+        Config(zero_init_residual=True)
+
+
 def test_convolutions_are_laid_out_for_the_cpu(model):
     """Otherwise the results are the same, but a training step takes longer and RoIAlign copies the maps."""
     for conv in (model.backbone.resnet.stem.conv, model.backbone.fpn.output[0][0], model.rpn_head.conv):

@@ -155,6 +155,22 @@ def test_rois_are_pooled_from_p2_to_p5_however_large_they_are(model, training, d
     check_pooled(detection["mask_roi_features"], detection["detections"].boxes, detection["features"], 14, aligned)
 
 
+def test_with_p1_all_masks_are_pooled_from_it_and_boxes_as_without():
+    torch.manual_seed(0)
+    model = MaskRCNN(specific_config(canonical_box_size=5, masks_from_p1=True, box_score_thresh=0.0)).eval()
+    with torch.no_grad():
+        training, detection = dict(model.stages(images(), TARGETS)), dict(model.stages(images()))
+    for stages, boxes in (
+        (training, training["rois"].positives().boxes),
+        (detection, detection["detections"].boxes),
+    ):
+        masks, mask_map = stages["mask_roi_features"], stages["features"].mask_map
+        assert not masks.levels.any()  # although the boxes are large: see canonical_box_size
+        expected = torch.cat([roi_align(mask_map[i : i + 1], [of], 14, 1 / 2, 3, True) for i, of in enumerate(boxes)])
+        torch.testing.assert_close(masks.roi_features, expected, atol=1e-4, rtol=1e-4)
+    check_pooled(training["roi_features"], training["rois"].boxes, training["features"], 7, aligned=True)
+
+
 def test_proposals_end_where_their_image_does_not_where_its_padding_does(training, detection):
     for stages in (training, detection):
         assert stages["images"].pixels.shape[-2:] == (96, 128)

@@ -32,6 +32,17 @@ class Pulled(nn.Module):
 SAMPLE = (torch.zeros(3, 4, 4), {})  # a training image, whose colours are recorded
 
 
+class PulledWithBackbone(Pulled):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.backbone.weight)
+
+    def forward(self, images, targets):
+        losses = super().forward(images, targets)
+        return {**losses, "pull": losses["pull"] * self.backbone.weight.sum()}
+
+
 class Batches:
     """In place of a Loader: batches whose images have these means, over and over."""
 
@@ -88,7 +99,7 @@ class Run:
         defaults = {
             "resume": None, "out": self.tmp_path / "run", "data": "x", "seed": 0, "epochs": 1, "minutes": None,
             "batch_size": 1, "lr": 1e-3, "lr_decay_fraction": 0.5, "ema_decay": 0.0, "pretrain_fraction": 0.0,
-            "override": [], "augment": "full", "precision": "float32", "weights": None, "changes": {},
+            "head_lr_factor": 1.0, "override": [], "augment": "full", "precision": "float32", "weights": None, "changes": {},
         }  # fmt: skip
         return self.module.train(argparse.Namespace(**{**defaults, **options}))
 
@@ -124,6 +135,16 @@ def test_the_learning_rate_is_set_before_every_step(run, monkeypatch):
     run.splits.train = [SAMPLE] * 4
     run((Batches(1, 1, 1, 1), 1.0), lr=0.1, lr_decay_fraction=0.5, epochs=2)
     assert rates == pytest.approx([lr_at(k, k / 8, 0.1, 0.5) for k in range(8)])
+
+
+def test_rpn_and_heads_take_larger_steps_than_the_backbone(run):
+    """AdamW's first step does not depend on the gradient, so the steps are as the learning rates."""
+    run.model = PulledWithBackbone()
+    run.splits.train = [SAMPLE]
+    run((Batches(2.0), 1.0), lr=0.1, lr_decay_fraction=1.0, head_lr_factor=3.0)
+    lr = 0.1 / WARMUP_STEPS
+    assert run.model.backbone.weight.item() == pytest.approx(1 - lr - 0.05 * lr, abs=1e-6)
+    assert weight(run.model) == pytest.approx(1 - 3 * (lr + 0.05 * lr), abs=1e-6)
 
 
 def test_losses_are_means_over_the_steps_taken_and_pretraining_stops_at_its_fraction(run):

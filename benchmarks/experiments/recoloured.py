@@ -19,6 +19,7 @@ from tqdm import tqdm
 from data.colour import adjust_light, from_bytes, to_bytes
 from data.splits import open_dataset, train_val_split
 from maskrcnn.evaluation.validate import validate
+from maskrcnn.inference.arguments import add_colours
 from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import best_device
 from maskrcnn.weights import load_checkpoint
@@ -90,6 +91,7 @@ def main() -> None:
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="RUN", help="a run folder or a checkpoint of train.py")
     add("data", type=Path, metavar="PATH", help="its data; the validation images are used")
+    add_colours(parser)
     args = parser.parse_args()
     model, saved = load_checkpoint(args.checkpoint)
     model.to(best_device())
@@ -98,7 +100,8 @@ def main() -> None:
     rows: dict[str, list[float]] = {}
     for name, change in tqdm({"as they are": torch.clone, **RECOLOURINGS}.items(), disable=None):
         changed = [(change(image), target) for image, target in samples]
-        measured = validate(model, changed)
+        adapt = known.adapt if known and args.colours == "adapt" else torch.clone
+        measured = validate(model, ((adapt(image), target) for image, target in changed))
         rows[name] = [measured[kind][metric] for kind, metric in METRICS.values()]
         if known:
             rows[name].append(float(known.distances(ColourRange.of(image for image, _ in changed).quantiles).median()))

@@ -14,12 +14,13 @@ from tqdm import tqdm
 from data.dataset import SmearDataset, make_sample
 from data.image_size import median_cell_side
 from data.records import ImageRecord, RecordError
-from data.synthetic.smear import draw_smear
+from data.synthetic.smear import draw_smear, random_stain
 from maskrcnn.config import LISC_CLASSES
 
 MEDIAN_SIDES = {"whole-cell": 85, "nucleus": 66}  # pixels: the median of the longer side of a box in synthetic smears
 CELLS = 1200  # white cells in all images together
 CELL_SPACING = 165  # pixels: one white cell per square of this side
+ANY_STAIN = 0.5  # fraction of the images whose stain need not exist, so that no class is known by its colour alone
 MIN_SIDE, MAX_SIDE = 256, 1024  # pixels: limits of the sides of an image
 
 
@@ -38,7 +39,8 @@ def pretraining_set(
     for k in tqdm(range(images), "drawing synthetic smears", unit="image", leave=False, disable=None):
         rng = np.random.default_rng([seed, k])
         labels = [names[i % len(names)] for i in range(k * per_image, (k + 1) * per_image)]
-        image, mask = draw_smear(rng.permutation(labels).tolist(), rng, size)
+        stain = random_stain(rng) if rng.uniform() < ANY_STAIN else None
+        image, mask = draw_smear(rng.permutation(labels).tolist(), rng, size, stain)
         record = ImageRecord(Path(f"synthetic {k}"), Path(f"synthetic {k}"), None)
         with contextlib.suppress(RecordError):  # nuclei are asked for, and all cells are basophils, whose are hidden
             sample = make_sample(image, mask, record, reference.class_names, compartment=compartment)

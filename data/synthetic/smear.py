@@ -23,8 +23,8 @@ SIZE = (720, 576)  # width, height of LISC's images
 class Stain(NamedTuple):
     """A family of slides: stain and lamp of a laboratory."""
 
-    background: tuple[int, int, int]
-    red_cell: tuple[int, int, int]  # colour of a red cell on the background
+    background: tuple[float, float, float]
+    red_cell: tuple[float, float, float]  # colour of a red cell on the background
     white_cell: tuple[float, float, float]  # factors on the absorbance of a white cell
 
 
@@ -36,12 +36,25 @@ STAINS = {
 }
 
 
-def draw_smear(labels: Sequence[str], rng: Generator, size: tuple[int, int] = SIZE) -> tuple[NDArray, NDArray]:
+def random_stain(rng: Generator) -> Stain:
+    """A stain that need not exist: red cells from grey to orange and violet, pale or dark; white cells of another hue and
+    density, independent of the red ones; slides from white to grey and yellow."""
+    yellow = np.array([1.0, 1.0 - 0.1 * rng.uniform(), 1.0 - 0.35 * rng.uniform()])
+    background = 255 * rng.uniform(0.65, 1.0) * (yellow if rng.uniform() < 0.5 else np.ones(3))
+    red_cell = 255 * np.exp(-rng.uniform(0.05, 0.5, 3))
+    white_cell = np.exp(rng.normal(0, 0.25, 3))
+    return Stain(*(tuple(values.tolist()) for values in (background, red_cell, white_cell)))
+
+
+def draw_smear(
+    labels: Sequence[str], rng: Generator, size: tuple[int, int] = SIZE, stain: Stain | None = None
+) -> tuple[NDArray, NDArray]:
     """A field of view with a white cell of each label. The cells never touch; the first one without room ends the list.
 
-    Returns the image, uint8 [H, W, 3], and its mask, uint8 [H, W] with LISC's grey codes for cytoplasm and nucleus.
+    stain: by default one of STAINS at random. Returns the image, uint8 [H, W, 3], and its mask, uint8 [H, W] with LISC's
+    grey codes for cytoplasm and nucleus.
     """
-    stain = list(STAINS.values())[rng.integers(len(STAINS))]
+    stain = stain or list(STAINS.values())[rng.integers(len(STAINS))]
     cells = [draw_cell(label, rng) for label in labels]
     white = place_white_cells(cells, rng, size)
     red = absorbance(stain.red_cell) * rng.normal(1, 0.06, 3).astype(np.float32)
@@ -163,7 +176,7 @@ def _draw_discs(discs: NDArray, rng: Generator, size: tuple[int, int], pallor: f
     return field[2 * half : -2 * half, 2 * half : -2 * half]
 
 
-def _photograph(light: Array, background: tuple[int, int, int], rng: Generator) -> NDArray[np.uint8]:
+def _photograph(light: Array, background: tuple[float, float, float], rng: Generator) -> NDArray[np.uint8]:
     """From absorbance [H, W, 3] to an image: uneven lamp, defocus, sensor noise, the dark edge of LISC's images."""
     height, width = light.shape[:2]
     lamp = Image.fromarray(rng.normal(0, rng.uniform(0.01, 0.04), (3, 3)).astype(np.float32))

@@ -13,11 +13,15 @@ from maskrcnn.describe import described
 
 @described
 class Features(NamedTuple):
-    """The backbone's output, finest level first: names (P2 ...), maps [B, C, H_l, W_l], strides in pixels of the batch."""
+    """The backbone's output, finest level first: names (P2 ...), maps [B, C, H_l, W_l], strides in pixels of the batch.
+
+    mask_map [B, C, H/2, W/2]: P1, which all masks are pooled from, or None if they are pooled from `maps` as boxes are.
+    """
 
     names: tuple[str, ...]
     maps: tuple[Tensor, ...]
     strides: tuple[int, ...]
+    mask_map: Tensor | None = None
 
 
 class FPN(nn.Module):
@@ -43,25 +47,48 @@ class FPN(nn.Module):
         return tuple(maps)
 
 
+class FinestLevel(nn.Module):
+    """(C1, P2) -> P1, [N, C, H/2, W/2]: the top-down pathway one level further than the paper goes, for masks alone.
+
+    Outlines gain from the finer map. Proposals and boxes do without it: it has four times the locations of P2.
+    """
+
+    stride = 2
+
+    def __init__(self, channels: int, norm: NormFactory | None = None) -> None:
+        super().__init__()
+        self.lateral = _conv(64, channels, 1, norm)
+
+    def forward(self, c1: Tensor, p2: Tensor) -> Tensor:
+        lateral: Tensor = self.lateral(c1)
+        return lateral + F.interpolate(p2, size=lateral.shape[-2:], mode="nearest")
+
+
 class ResNetFPN(nn.Module):
     """A backbone: pixels [B, 3, H, W] -> Features.
 
     What the rest of the model needs to know of a backbone: `names` and `strides` of its maps, their `channels`, and
-    `roi_levels`, from how many of the finest levels RoIs are pooled (P2 to P5). The RPN reads all levels.
+    `roi_levels`, from how many of the finest levels RoIs are pooled (P2 to P5). The RPN reads all levels. finest_level:
+    whether there is a P1 for masks.
     """
 
     names = ("P2", "P3", "P4", "P5", "P6")
     strides = (4, 8, 16, 32, 64)
     roi_levels = 4
 
-    def __init__(self, resnet: ResNet, channels: int, norm: NormFactory | None = None) -> None:
+    def __init__(
+        self, resnet: ResNet, channels: int, norm: NormFactory | None = None, finest_level: bool = False
+    ) -> None:
         super().__init__()
         self.channels = channels
         self.resnet = resnet
         self.fpn = FPN(resnet.channels, channels, norm)
+        self.p1 = FinestLevel(channels, norm) if finest_level else None
 
     def forward(self, pixels: Tensor) -> Features:
-        return Features(self.names, self.fpn(self.resnet(pixels)), self.strides)
+        c1, *stages = self.resnet.with_c1(pixels)
+        maps = self.fpn(stages)
+        return Features(self.names, maps, self.strides, None if self.p1 is None else self.p1(c1, maps[0]))
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, norm: NormFactory | None) -> nn.Sequential:

@@ -29,6 +29,10 @@ class BasicBlock(nn.Module):
         self.norm2 = norm(out_channels)
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
+    @property
+    def last_norm(self) -> nn.Module:
+        return self.norm2
+
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.shortcut is None else conv_norm(x, *self.shortcut)
         # In place: no backward pass needs the values before the ReLU.
@@ -56,6 +60,10 @@ class Bottleneck(nn.Module):
         self.norm3 = norm(out_channels)
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
+    @property
+    def last_norm(self) -> nn.Module:
+        return self.norm3
+
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.shortcut is None else conv_norm(x, *self.shortcut)
         x = F.relu(conv_norm(x, self.conv1, self.norm1), inplace=True)  # in place as above
@@ -80,27 +88,41 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, .
 
 
 class Stem(nn.Module):
-    """7x7 convolution and 3x3 max pooling, stride 4 together. [N, 3, H, W] -> [N, 64, H/4, W/4]."""
+    """7x7 convolution, whose output is C1, and 3x3 max pooling, stride 4 together. [N, 3, H, W] -> [N, 64, H/4, W/4]."""
 
     def __init__(self, norm: NormFactory) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.norm = norm(64)
 
+    def c1(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] -> [N, 64, H/2, W/2]."""
+        return F.relu(conv_norm(x, self.conv, self.norm), inplace=True)
+
+    def pool(self, c1: Tensor) -> Tensor:
+        return F.max_pool2d(c1, kernel_size=3, stride=2, padding=1)
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(
-            F.relu(conv_norm(x, self.conv, self.norm), inplace=True), kernel_size=3, stride=2, padding=1
-        )
+        return self.pool(self.c1(x))
 
 
 class ResNet(nn.Module):
     """Pixels [N, 3, H, W] -> (C2, C3, C4, C5).
 
     kind: a key of ARCHITECTURES, else ValueError. stride_in_1x1: see Bottleneck. frozen_stages: how many of stem, res2 ..
-    res5, counted from the input, are not trained. Attribute `channels`: those of C2 to C5.
+    res5, counted from the input, are not trained. zero_init_residual: start the last norm of each block at zero, so that
+    the block adds nothing at first and a deep network starts as a shallow one (Goyal et al. 2017, 5.1).
+    Attribute `channels`: those of C2 to C5.
     """
 
-    def __init__(self, kind: str, norm: NormFactory, stride_in_1x1: bool = False, frozen_stages: int = 0) -> None:
+    def __init__(
+        self,
+        kind: str,
+        norm: NormFactory,
+        stride_in_1x1: bool = False,
+        frozen_stages: int = 0,
+        zero_init_residual: bool = False,
+    ) -> None:
         super().__init__()
         if kind not in ARCHITECTURES:
             raise ValueError(f"backbone {kind!r} is not known; choose {' or '.join(ARCHITECTURES)}")
@@ -115,18 +137,24 @@ class ResNet(nn.Module):
                 stage.append(block_type(in_channels, channels, stride, norm, stride_in_1x1))
                 in_channels = channels
             self.add_module(f"res{number}", stage)
-        self._initialise()
+        self._initialise(zero_init_residual)
         for frozen in list(self.children())[:frozen_stages]:
             frozen.requires_grad_(False)
 
-    def _initialise(self) -> None:
+    def _initialise(self, zero_init_residual: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BasicBlock | Bottleneck) and zero_init_residual:
+                nn.init.zeros_(module.last_norm.weight)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        x = self.stem(pixels)  # [N, 64, H/4, W/4]
-        stages = []
+        return self.with_c1(pixels)[1:]
+
+    def with_c1(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """(C1, ..., C5)."""
+        stages = [self.stem.c1(pixels)]  # [N, 64, H/2, W/2]
+        x = self.stem.pool(stages[0])  # [N, 64, H/4, W/4]
         for number in range(2, 6):
             x = self.get_submodule(f"res{number}")(x)  # [N, channels[number - 2], H / 2^number, W / 2^number]
             stages.append(x)

@@ -58,6 +58,17 @@ def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, s
         parser.add_argument(old, action=_Renamed, nargs="*", default=argparse.SUPPRESS, help=argparse.SUPPRESS, new=new)
 
 
+def add_colours(parser: argparse.ArgumentParser) -> None:
+    """The option --colours."""
+    parser.add_argument(
+        "--colours",
+        choices=("adapt", "keep"),
+        default="adapt",
+        help="images in colours that are far from those of the training images: adapt: show them to the model in the colours "
+        "of training; keep: as they are (default: %(default)s)",
+    )
+
+
 class _Renamed(argparse.Action):
     def __init__(self, *args: Any, new: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

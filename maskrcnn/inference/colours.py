@@ -1,14 +1,17 @@
-"""Whether an image has colours that the model was trained on.
+"""Whether an image has colours that the model was trained on, and what to do if not.
 
 In colours that it has never seen a model names cells wrongly with high scores. What tells is a plain distance: how far the
-dark, the middle and the bright colours of the image are from those of the most similar training image.
+dark, the middle and the bright colours of the image are from those of the most similar training image. An image that is
+far from all of them is shown to the model in their colours.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 QUANTILES = {"dark (5th percentile)": 0.05, "middle (median)": 0.5, "bright (95th percentile)": 0.95}
@@ -52,6 +55,15 @@ class ColourRange(NamedTuple):
         nine quantiles. quantiles: [M, 3, 3] -> [M]."""
         return _distances(quantiles, self.quantiles).amin(dim=1)
 
+    def adapt(self, image: Tensor) -> Tensor:
+        """The image [3, H, W] in 0..1 itself or, if it counts as different, in the colours of the training images: the
+        curve of each channel is bent so that its dark, middle and bright colours become the mean ones of training."""
+        here = colour_quantiles(image)
+        if float(self.distances(here[None])) <= self.limit:
+            return image
+        curves = zip(image.numpy(), here.T.tolist(), self.quantiles.mean(dim=0).T.tolist(), strict=True)
+        return torch.from_numpy(np.stack([_bend(channel, old, new) for channel, old, new in curves]))
+
     def warning(self, quantiles: Tensor) -> str:
         """What to say about M images, [M, 3, 3]; "" if none is different."""
         distances = self.distances(quantiles)
@@ -63,6 +75,12 @@ class ColourRange(NamedTuple):
             f"images: up to {float(distances.max()):.0f} of 255 grey levels from the most similar one, where "
             f"{self.limit:.0f} is the limit. Their cells may be missed or get the wrong class, whatever the scores say"
         )
+
+
+def _bend(channel: NDArray[np.float32], old: Sequence[float], new: Sequence[float]) -> NDArray[np.float32]:
+    """[H, W] in 0..1, so changed that values `old` of 0..255 become `new` ones, linearly in between."""
+    known = np.maximum.accumulate(np.array([0, *old, 255]) + 1e-3 * np.arange(5))  # they must increase
+    return np.interp(255 * channel, known, [0, *new, 255]).astype(np.float32) / 255
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

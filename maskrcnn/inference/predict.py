@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maskrcnn.heads import confident_objects, label_map
-from maskrcnn.inference.arguments import add_renamed_options, fraction
+from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction
 from maskrcnn.inference.colours import ColourRange, colour_quantiles
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import PredictionWriter, check_writable, color_splash
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="test-time augmentation: average over all flips and 90-degree rotations; eight times slower, slightly more "
         "accurate",
     )
+    add_colours(parser)
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware supports it")
     add_renamed_options(parser, RENAMED)
 
@@ -75,10 +76,11 @@ def run(args: argparse.Namespace, prog: str) -> int:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     model.to(best_device()).eval()
-    writer = PredictionWriter(model.config.class_names, ColourRange.of_checkpoint(saved))
+    known = ColourRange.of_checkpoint(saved)
+    writer = PredictionWriter(model.config.class_names, known)
     failed, stopped = [], False
     try:
-        failed = predict_all(model, images, args, writer)
+        failed = predict_all(model, images, args, writer, known if args.colours == "adapt" else None)
     except KeyboardInterrupt:
         stopped = True
     finally:
@@ -88,7 +90,8 @@ def run(args: argparse.Namespace, prog: str) -> int:
     print(f"{len(writer.cells)} cells in {len(writer.images)} images: {counts}")
     print(f"pictures, label maps, cells.csv, differential.csv and coco.json are in {args.out}")
     if warning := writer.colour_warning():
-        print(f"{warning}: {args.out / 'colours.png'}", file=sys.stderr)
+        done = "; the model saw them in the colours of training (--colours keep: as they are)" * (args.colours == "adapt")
+        print(f"{warning}{done}: {args.out / 'colours.png'}", file=sys.stderr)
     for message in failed:
         print(f"{prog}: left out {message}", file=sys.stderr)
     if stopped:
@@ -135,14 +138,20 @@ def is_input(path: Path, outputs: Path | None) -> bool:
 
 
 def predict_all(
-    model: MaskRCNN, images: list[tuple[Path, Path]], args: argparse.Namespace, writer: PredictionWriter
+    model: MaskRCNN,
+    images: list[tuple[Path, Path]],
+    args: argparse.Namespace,
+    writer: PredictionWriter,
+    adapt_to: ColourRange | None,
 ) -> list[str]:
-    """Every image in turn, into writer and pictures. Returns a message for each image that failed."""
+    """Every image in turn, into writer and pictures. Returns a message for each image that failed. adapt_to: the colours
+    in which the model is shown images that have others."""
     failed = []
     for path, output in tqdm(images, desc="predicting", unit="image", disable=None):
         try:
             pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
-            cells = confident_objects(predict(model, pixels, args.precision, args.tta), args.score_threshold)
+            shown = adapt_to.adapt(pixels) if adapt_to else pixels
+            cells = confident_objects(predict(model, shown, args.precision, args.tta), args.score_threshold)
             cells = {name: value.cpu() for name, value in cells.items()}
             write_pictures(pixels, cells, model.config.class_names, args.out / output)
         except ImageError as error:

@@ -126,9 +126,16 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
     add("--batch-size", type=positive_int, default=2, help="images per step (default: %(default)s)")
     add("--lr", type=positive, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
     add(
+        "--head-lr-factor",
+        type=positive,
+        default=2.0,
+        metavar="FACTOR",
+        help="the RPN and the heads learn at this multiple of --lr (default: %(default)s)",
+    )
+    add(
         "--lr-decay-fraction",
         type=positive_fraction,
-        default=0.5,
+        default=0.3,
         metavar="FRACTION",
         help="the last fraction of the run, over which the learning rate decays to 0 and no cells are pasted (default: "
         "%(default)s)",

@@ -3,6 +3,9 @@
 import dataclasses
 import math
 import time
+from typing import Any
+
+from torch import nn
 
 WARMUP_STEPS = 50
 MAX_VALIDATION_FRACTION = 0.05  # of the training time may be spent on validation
@@ -16,6 +19,15 @@ def lr_at(step: int, progress: float, peak_lr: float, decay_fraction: float) -> 
     warmup = min(1.0, (step + 1) / WARMUP_STEPS)
     decayed = min(max(0.0, (progress - (1 - decay_fraction)) / decay_fraction), 1.0)
     return peak_lr * warmup * 0.5 * (1 + math.cos(math.pi * decayed))
+
+
+def parameter_groups(model: nn.Module, head_lr_factor: float) -> list[dict[str, Any]]:
+    """The trained parameters for an optimizer: those of the backbone, and those of the RPN and the heads. "lr_factor" says
+    at which multiple of the learning rate each group learns. An empty group is left out."""
+    trained = [(name.startswith("backbone."), p) for name, p in model.named_parameters() if p.requires_grad]
+    backbone, rest = ([p for in_backbone, p in trained if in_backbone == wanted] for wanted in (True, False))
+    groups = [{"params": backbone, "lr_factor": 1.0}, {"params": rest, "lr_factor": head_lr_factor}]
+    return [group for group in groups if group["params"]]
 
 
 @dataclasses.dataclass

@@ -65,3 +65,23 @@ def test_a_backbone_says_the_names_strides_and_channels_of_its_maps():
     for level, stride in zip(features.maps, features.strides, strict=True):
         assert level.shape == (2, backbone.channels, 128 // stride, 192 // stride)
     assert features.names[: backbone.roi_levels] == ("P2", "P3", "P4", "P5")  # P6 is the RPN's alone
+
+
+def test_p1_is_the_lateral_of_c1_plus_p2_in_blocks_of_two_by_two():
+    backbone = ResNetFPN(ResNet("resnet18", norm_layer("groupnorm")), 64, finest_level=True)
+    pixels = torch.randn(2, 3, 64, 96)
+    features = backbone(pixels)
+    stem, lateral = backbone.resnet.stem, backbone.p1.lateral[0]
+    c1 = stem.norm(stem.conv(pixels)).relu()  # stride 2, before the pooling
+    weight, bias = lateral.weight[:, :, 0, 0], lateral.bias
+    blocks = features.maps[0].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    expected = torch.einsum("oc,nchw->nohw", weight, c1) + bias[:, None, None] + blocks
+    assert features.mask_map.shape == (2, 64, 32, 48)
+    torch.testing.assert_close(features.mask_map, expected, atol=1e-4, rtol=1e-4)
+    assert features.names == ("P2", "P3", "P4", "P5", "P6")  # what proposals and boxes are made of stays as it is
+    for level, expected in zip(features.maps, backbone.fpn(backbone.resnet(pixels)), strict=True):
+        assert level.equal(expected)
+
+
+def test_without_p1_there_is_no_map_for_masks():
+    assert ResNetFPN(ResNet("resnet18", norm_layer("groupnorm")), 64)(torch.zeros(1, 3, 64, 64)).mask_map is None

@@ -102,3 +102,27 @@ def test_an_unknown_backbone_is_refused_with_the_choices():
         ValueError, match="'resnet20' is not known; choose resnet18 or resnet34 or resnet50 or resnet101"
     ):
         ResNet("resnet20", norm_layer("groupnorm"))
+
+
+@pytest.mark.parametrize(("kind", "size"), [("resnet18", (65, 97)), ("resnet50", (64, 64))])
+def test_a_network_that_starts_its_blocks_at_zero_starts_as_a_shallow_one(kind, size):
+    """Without what its blocks add, only the shortcuts are left: the pooling, then a projection for each stage."""
+    resnet = ResNet(kind, norm_layer("groupnorm"), zero_init_residual=True)
+    pixels = torch.randn(1, 3, *size)
+    x = resnet.stem(pixels)
+    for stage, output in zip((resnet.res2, resnet.res3, resnet.res4, resnet.res5), resnet(pixels), strict=True):
+        x = (x if stage[0].shortcut is None else stage[0].shortcut(x)).relu()
+        torch.testing.assert_close(output, x)
+    sum(output.mean() for output in resnet(pixels)).backward()
+    grown = [block.last_norm.weight.grad.abs().sum() for stage in list(resnet.children())[1:] for block in stage]
+    assert all(g > 0 for g in grown)  # it does not stay shallow
+    assert not torch.equal(ResNet(kind, norm_layer("groupnorm"))(pixels)[0], resnet(pixels)[0])
+
+
+def test_c1_is_what_the_stem_pools(pixels):
+    resnet = ResNet("resnet18", norm_layer("groupnorm"))
+    c1, *others = resnet.with_c1(pixels)
+    assert c1.shape == (1, 64, 32, 48)
+    assert torch.nn.functional.max_pool2d(c1, 3, 2, 1).equal(resnet.stem(pixels))
+    for expected, actual in zip(resnet(pixels), others, strict=True):
+        assert actual.equal(expected)

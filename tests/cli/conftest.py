@@ -79,6 +79,6 @@ def smears(tmp_path_factory, draw_smear) -> Path:
 def finished(smears, tmp_path_factory, train) -> tuple[Path, str]:
     """A run of two epochs, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    result = train("--data", smears, "--out", folder, "--epochs", 2)
+    result = train("--data", smears, "--out", folder, "--epochs", 2, "--lr-decay-fraction", 0.5)
     assert result.returncode == 0, result.stderr
     return folder, result.stdout

@@ -1,7 +1,10 @@
 """predict.py as a user calls it."""
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from maskrcnn.inference import tta
 
 
 def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finished, smears, tmp_path, run):
@@ -44,6 +47,36 @@ def test_images_in_other_colours_than_those_of_training_are_named(finished, smea
     distances = [line.split(",")[-1] for line in lines]
     assert distances[0] == "colour_distance"
     assert float(distances[1]) < 5 < 50 < float(distances[2])
+
+
+def test_images_in_other_colours_are_shown_to_the_model_in_those_of_training(
+    finished, smears, tmp_path, call, monkeypatch
+):
+    """Through predict.py and evaluate.py, unless --colours keep says otherwise."""
+    usual, mask = (smears / f"val/{kind}/Neutrophil/Neutrophil_9.png" for kind in ("image", "mask"))
+    for folder, path in (("val/image", usual), ("val/mask", mask), ("train/image", usual), ("train/mask", mask)):
+        (tmp_path / folder / "Neutrophil").mkdir(parents=True)
+        Image.open(path).save(tmp_path / folder / "Neutrophil" / "a.png")
+    strange = tmp_path / "val/image/Neutrophil/a.png"
+    Image.open(usual).point(lambda grey: grey // 2).save(strange)
+    arguments = ("--checkpoint", finished[0], "--out", tmp_path / "out")
+    seen = []
+
+    def record(model, image, *options):
+        seen.append(image.mean().item())
+        return tta.predict(model, image, *options)
+
+    for module in ("maskrcnn.inference.predict", "maskrcnn.evaluation.evaluate"):
+        monkeypatch.setattr(f"{module}.predict", record)
+    for option in ("adapt", "keep"):
+        code, printed = call("predict.py", strange, *arguments, "--colours", option)
+        assert code == 0
+        assert ("the model saw them in the colours of training" in printed) == (option == "adapt")
+        assert call("evaluate.py", "--data", tmp_path, *arguments, "--colours", option)[0] == 0
+        report = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+        assert f"--colours {option}: images in colours far from those of training" in report
+    bright = np.asarray(Image.open(usual)).mean() / 255
+    assert seen == pytest.approx([bright, bright, bright / 2, bright / 2], abs=0.03)
 
 
 def test_an_image_named_twice_counts_once_and_what_was_written_is_no_input(finished, smears, tmp_path, run):

@@ -52,6 +52,32 @@ def test_the_warning_counts_the_images_beyond_the_limit():
     assert "20 is the limit" in warning
 
 
+def test_an_image_in_other_colours_is_shown_in_those_of_training():
+    """An image whose channels are bent comes back with the mean quantiles of training, and its order of greys."""
+    torch.manual_seed(0)
+    scene = torch.rand(3, 40, 50) * 0.5 + 0.3
+    known = ColourRange.of([scene, (scene + 0.01), (scene - 0.01)])
+    strange = (torch.tensor([0.6, 0.9, 1.1])[:, None, None] * scene**1.5).clamp(0, 1)
+    adapted = known.adapt(strange)
+    np.testing.assert_allclose(colour_quantiles(adapted), colour_quantiles(scene), atol=0.5)
+    for before, after in zip(strange, adapted):
+        assert (after.flatten()[before.flatten().argsort()].diff() >= -1e-6).all()
+    assert (adapted - scene).abs().mean() < 0.02 < 0.05 < (strange - scene).abs().mean()
+    assert adapted.dtype == torch.float32
+
+
+def test_an_image_in_usual_colours_stays_as_it_is():
+    known = ColourRange.of([flat(g, g, g) for g in range(100, 200, 10)])
+    assert known.adapt(flat(128, 130, 132)).equal(flat(128, 130, 132))
+
+
+def test_an_image_of_one_colour_is_adapted_to_finite_values():
+    known = ColourRange.of([flat(200, 180, 190)])
+    adapted = known.adapt(flat(0, 255, 100))
+    assert adapted.isfinite().all()
+    assert 0 <= adapted.min() <= adapted.max() <= 1
+
+
 def test_a_checkpoint_without_colours_is_not_compared_with():
     assert ColourRange.of_checkpoint({"trained_on": []}) is None
     known = ColourRange.of([flat(1, 2, 3)])

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from maskrcnn.training.schedule import WARMUP_STEPS, RunClock, lr_at
+from maskrcnn import Config, MaskRCNN
+from maskrcnn.training.schedule import WARMUP_STEPS, RunClock, lr_at, parameter_groups
 
 
 @pytest.fixture
@@ -30,6 +31,18 @@ def test_the_lr_decays_to_zero_half_as_far_in_the_middle():
     assert lrs(1.0)[500] == pytest.approx(0.05)
     assert lrs(1.0)[250] + lrs(1.0)[750] == pytest.approx(0.1)  # a cosine is symmetric about its middle
     assert lrs(1.0)[1000] == pytest.approx(0, abs=1e-12)
+
+
+def test_every_trained_parameter_is_in_one_group_and_the_backbone_in_its_own():
+    model = MaskRCNN(Config.small(frozen_stages=2))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    backbone, rest = ([names[id(p)] for p in group["params"]] for group in parameter_groups(model, 2.0))
+    assert sorted(backbone + rest) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
+    assert {name.split(".")[0] for name in backbone} == {"backbone"}
+    assert {name.split(".")[0] for name in rest} == {"rpn_head", "box_head", "mask_head"}
+    assert [group["lr_factor"] for group in parameter_groups(model, 2.0)] == [1.0, 2.0]
+    assert len(parameter_groups(model.backbone.requires_grad_(False), 2.0)) == 0
+    assert [group["lr_factor"] for group in parameter_groups(model, 2.0)] == [2.0]  # nothing of the backbone is trained
 
 
 def test_with_a_short_decay_the_lr_stays_at_its_peak_until_then():
