@@ -16,7 +16,6 @@ from maskrcnn.evaluation.validate import validate
 from maskrcnn.inference.device import best_device
 from maskrcnn.weights import load_checkpoint
 
-
 SYNTHETIC_CELLS = 400  # in the synthetic smears that a model of real ones is tested on
 
 
@@ -48,7 +47,9 @@ def main() -> None:
     args = parser.parse_args()
     smears, half = args.out / "smears", args.minutes / 2
     real = train_val_split(open_dataset(args.real, progress=False))
-    synthetic = pretraining_set(real.train, cells=SYNTHETIC_CELLS, seed=1)  # other ones, at the scale of the real images
+    synthetic = pretraining_set(
+        real.train, cells=SYNTHETIC_CELLS, seed=1
+    )  # other ones, at the scale of the real images
     write_dataset(smears, args.images, layout="wbc", val_fraction=0.05, zoom=tuple(args.zoom))
     train(args.out / "synthetic", "--data", smears, "--minutes", half, "--pretrain-fraction", 0)
     results = {f"synthetic smears only, {half:g} minutes": score(args.out / "synthetic", real.val)}
@@ -58,7 +59,9 @@ def main() -> None:
     train(args.out / "real", "--data", args.real, "--minutes", args.minutes, "--pretrain-fraction", 0)
     results[f"real smears only, {args.minutes:g} minutes"] = score(args.out / "real", real.val)
     results["the same on synthetic smears"] = score(args.out / "real", synthetic)
-    print(f"{torch.get_num_threads()} threads; last checkpoint of each run, on the real validation images where nothing else is said")
+    print(
+        f"{torch.get_num_threads()} threads; last checkpoint of each run, on real validation images"
+    )
     print(json.dumps(results, indent=2))
     (args.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

@@ -6,6 +6,7 @@ import torch
 
 from data.dataset import Sample, SmearDataset
 from data.synthetic.pretraining import MAX_SIDE, MIN_SIDE, matching_size, pretraining_set
+from data.synthetic.smear import Stain
 from maskrcnn.config import LISC_CLASSES
 
 
@@ -49,6 +50,16 @@ def test_all_classes_are_equally_frequent_and_mixed():
     assert set(counts) == set(range(1, len(LISC_CLASSES) + 1))
     assert max(counts.values()) - min(counts.values()) <= 4  # the last ones of an image may find no room
     assert sum(len(set(sample.labels.tolist())) > 1 for sample in dataset.samples) > len(dataset) / 2
+
+
+def test_half_of_the_images_have_a_stain_that_exists_nowhere(monkeypatch):
+    blue_slide = Stain((60, 90, 200), (200, 190, 210), (1, 1, 1))
+    monkeypatch.setattr("data.synthetic.pretraining.random_stain", lambda rng: blue_slide)
+    dataset = pretraining_set(images_with_cells(300, 300, 60), cells=400)
+    slides = [np.quantile(sample.image.flatten(0, 1).numpy(), 0.9, axis=0) for sample in dataset.samples]
+    blue = np.mean([slide[0] < 100 < slide[2] for slide in slides])
+    assert len(dataset) > 50
+    assert 0.35 < blue < 0.65
 
 
 def test_nuclei_can_be_trained_on_though_basophils_have_none():

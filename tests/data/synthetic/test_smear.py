@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from data.formats.lisc import GREY_CODES
 from data.synthetic.cell import draw_cell
-from data.synthetic.smear import SIZE, draw_smear, place_red_cells, place_white_cells
+from data.synthetic.smear import SIZE, Stain, draw_smear, place_red_cells, place_white_cells, random_stain
 from maskrcnn.config import LISC_CLASSES
 
 SMALL = (200, 160)
@@ -46,6 +46,32 @@ def test_the_cells_of_an_image_are_its_connected_components():
         assert 1 <= count <= 3
         expected = [set(GREY_CODES[label]) for label in labels[:count]]
         assert Counter(map(frozenset, found)) == Counter(map(frozenset, expected))
+
+
+def test_the_stain_of_a_field_can_be_chosen():
+    """The empty slide has its colour, a red cell what the slide and the cell let through together."""
+    stain = Stain((200, 180, 120), (255 * 0.9, 255 * 0.6, 255 * 0.7), (1, 1, 1))
+    image, _ = draw_smear([], rng(3), (400, 300), stain)
+    pixels = image[5:-5, 5:-5].reshape(-1, 3)
+    darkness = pixels.sum(axis=1)
+    slide = np.median(pixels[darkness > np.quantile(darkness, 0.6)], axis=0)
+    np.testing.assert_allclose(slide, (200, 180, 120), rtol=0.1)
+    cells = np.median(
+        pixels[(darkness < np.quantile(darkness, 0.35)) & (darkness > np.quantile(darkness, 0.1))], axis=0
+    )
+    np.testing.assert_allclose(-np.log(cells / slide) / -np.log((0.9, 0.6, 0.7)), 1, atol=0.45)
+
+
+def test_random_stains_colour_red_and_white_cells_independently():
+    stains = [random_stain(rng(k)) for k in range(300)]
+    slides, red, white = (np.array(values) for values in zip(*stains))
+    assert slides.min() > 100
+    assert slides.max() <= 255
+    assert (slides[:, 0] >= slides[:, 2]).all()  # yellow, never blue
+    assert {"red", "green", "blue"} == {("red", "green", "blue")[k] for k in red.argmax(axis=1)}  # any hue
+    assert np.ptp(red.mean(axis=1)) > 50  # pale and dark
+    assert np.abs(np.corrcoef(red.T, np.log(white).T)[:3, 3:]).max() < 0.2
+    assert np.median(white) == pytest.approx(1, abs=0.05)
 
 
 def test_red_cells_have_the_measured_size_and_number():
