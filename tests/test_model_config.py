@@ -51,11 +51,11 @@ def test_the_heads(model):
 
 def test_the_backbone(model):
     assert model.backbone.p1 is None
-    blocks = [block.last_norm.weight for block in model.backbone.resnet.res3]
+    blocks = [block.last_scale for block in model.backbone.resnet.res3]
     assert all(weight.eq(1).all() for weight in blocks)
     changed = MaskRCNN(Config.small(zero_init_residual=True, masks_from_p1=True)).backbone
     assert changed.p1 is not None
-    assert all(block.last_norm.weight.eq(0).all() for block in changed.resnet.res3)
+    assert all(block.last_scale.eq(0).all() for block in changed.resnet.res3)
     with pytest.raises(ValueError, match="zero_init_residual needs a norm that is trained"):
         Config(zero_init_residual=True)
 

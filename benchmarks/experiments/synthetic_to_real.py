@@ -59,9 +59,7 @@ def main() -> None:
     train(args.out / "real", "--data", args.real, "--minutes", args.minutes, "--pretrain-fraction", 0)
     results[f"real smears only, {args.minutes:g} minutes"] = score(args.out / "real", real.val)
     results["the same on synthetic smears"] = score(args.out / "real", synthetic)
-    print(
-        f"{torch.get_num_threads()} threads; last checkpoint of each run, on real validation images"
-    )
+    print(f"{torch.get_num_threads()} threads; last checkpoint of each run, on real validation images")
     print(json.dumps(results, indent=2))
     (args.out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

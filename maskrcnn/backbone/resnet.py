@@ -4,6 +4,8 @@ Glossary: the stages res2 to res5 are conv2_x to conv5_x of the paper; their out
 64, 128, 256, 512 channels, times the expansion of the block: 1 in ResNet-18 and 34, 4 in ResNet-50 and 101.
 """
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,8 +32,8 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
     @property
-    def last_norm(self) -> nn.Module:
-        return self.norm2
+    def last_scale(self) -> Tensor:
+        return cast(Tensor, self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.shortcut is None else conv_norm(x, *self.shortcut)
@@ -61,8 +63,8 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
 
     @property
-    def last_norm(self) -> nn.Module:
-        return self.norm3
+    def last_scale(self) -> Tensor:
+        return cast(Tensor, self.norm3.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.shortcut is None else conv_norm(x, *self.shortcut)
@@ -146,7 +148,7 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, BasicBlock | Bottleneck) and zero_init_residual:
-                nn.init.zeros_(module.last_norm.weight)
+                nn.init.zeros_(module.last_scale)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         return self.with_c1(pixels)[1:]

@@ -80,7 +80,7 @@ class ColourRange(NamedTuple):
 def _bend(channel: NDArray[np.float32], old: Sequence[float], new: Sequence[float]) -> NDArray[np.float32]:
     """[H, W] in 0..1, so changed that values `old` of 0..255 become `new` ones, linearly in between."""
     known = np.maximum.accumulate(np.array([0, *old, 255]) + 1e-3 * np.arange(5))  # they must increase
-    return np.interp(255 * channel, known, [0, *new, 255]).astype(np.float32) / 255
+    return np.float32(1 / 255) * np.interp(255 * channel, known, [0, *new, 255]).astype(np.float32)
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
