@@ -232,9 +232,10 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
 def open_phases(
     args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, clock: RunClock, augmentation: Augmentation | None
 ) -> list[tuple[Loader, float]]:
-    """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste, then real
-    images without. Copy-paste helps rare classes but blurs mask edges, so it stops early (docs/recipe.md)."""
-    plain = dataclasses.replace(augmentation, copies=0.0) if augmentation else None
+    """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste and colours of
+    other laboratories, then real images without. Copy-paste blurs mask edges, other colours blur the differences between
+    classes, so both stop early (docs/recipe.md)."""
+    plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0) if augmentation else None
 
     def open_loaders(images: SmearDataset, class_balance: float, *augmentations: Augmentation | None) -> list[Loader]:
         sizes = [model.transform.resized_size(image_size(sample.instance_map)) for sample in images.samples]

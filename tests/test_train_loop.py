@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from maskrcnn.training.schedule import WARMUP_STEPS, lr_at
+from data.augment import Augmentation
+from maskrcnn.training.schedule import WARMUP_STEPS, RunClock, lr_at
 
 ROOT = Path(__file__).parents[1]
 NAN = float("nan")
@@ -145,6 +146,18 @@ def test_rpn_and_heads_take_larger_steps_than_the_backbone(run):
     lr = 0.1 / WARMUP_STEPS
     assert run.model.backbone.weight.item() == pytest.approx(1 - lr - 0.05 * lr, abs=1e-6)
     assert weight(run.model) == pytest.approx(1 - 3 * (lr + 0.05 * lr), abs=1e-6)
+
+
+def test_other_images_pasted_in_and_other_colours_are_shown_until_the_rate_falls(run):
+    shown = lambda images, batch_size, device, augmentation, sizes, class_balance: augmentation  # noqa: E731
+    run.monkeypatch.setattr(run.module, "Loader", shown)
+    args = argparse.Namespace(batch_size=2, class_balance=0.5, lr_decay_fraction=0.3, pretrain_fraction=0.0)
+    images, clock = SimpleNamespace(samples=[], downscaled=lambda sizes: None), RunClock(10, None)
+    augmentation = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.4, copies=3.0)
+    phases = run.module.open_phases(args, run.model, images, clock, augmentation)
+    last = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.0, copies=0.0)
+    assert phases == [(augmentation, pytest.approx(0.7)), (last, 1.0)]
+    assert run.module.open_phases(args, run.model, images, clock, None) == [(None, pytest.approx(0.7)), (None, 1.0)]
 
 
 def test_losses_are_means_over_the_steps_taken_and_pretraining_stops_at_its_fraction(run):
