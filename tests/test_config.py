@@ -97,10 +97,13 @@ def test_the_default_for_smears_has_the_papers_backbone_and_heads_per_class():
     assert not config.class_agnostic_masks
 
 
-def test_the_small_preset_departs_from_the_default_in_three_fields():
+def test_the_small_preset_departs_from_the_default_in_backbone_heads_and_rois():
     lisc, small = Config.lisc().to_dict(), Config.small().to_dict()
     departures = {name: value for name, value in small.items() if value != lisc[name]}
-    assert departures == {"backbone": "resnet18", "class_agnostic_boxes": True, "class_agnostic_masks": True}
+    assert departures == {
+        "backbone": "resnet18", "class_agnostic_boxes": True, "class_agnostic_masks": True, "box_head_dim": 512,
+        "box_batch_size_per_image": 64, "zero_init_residual": False, "masks_from_p1": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("config", [Config.lisc(), Config.small()], ids=["lisc", "small"])
