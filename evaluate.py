@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from data.dataset import COMPARTMENTS
@@ -16,7 +15,7 @@ from data.synthetic.dataset import resolve_data
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction, natural
-from maskrcnn.inference.colours import ColourRange
+from maskrcnn.inference.colours import ColourRange, as_shown
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import check_writable
 from maskrcnn.weights import load_checkpoint
@@ -123,9 +122,9 @@ def main() -> int:
             print(warning, file=sys.stderr)
         files = [str(record.image) for record in dataset.records]
         known = ColourRange.of_checkpoint(saved)
-        adapt = known.adapt if known and args.colours == "adapt" else torch.Tensor.clone
+        change = as_shown(known, args.colours)
         bar = tqdm(dataset, "evaluating", unit="image", disable=None)
-        shown = ((adapt(image), target) for image, target in bar)
+        shown = ((change(image), target) for image, target in bar)
         result = evaluate(
             model.to(best_device()), shown, args.precision, args.score_threshold, files, tta=args.tta, groups=groups
         )

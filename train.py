@@ -181,7 +181,7 @@ def load_run(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
     if args.resume.is_file():
         raise ValueError(f"--resume {args.resume}: give the run folder, {shlex.quote(str(args.resume.parent))}")
     model, saved = load_checkpoint(args.resume / "last.pt")
-    if "lr" not in saved.get("arguments", {}) or "validated_on" not in saved:
+    if "head_lr_factor" not in saved.get("arguments", {}) or "validated_on" not in saved:
         raise ValueError(
             f"{args.resume / 'last.pt'}: written by another version or another program, and cannot be resumed; start a new "
             f"run with --weights {args.resume}"

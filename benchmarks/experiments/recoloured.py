@@ -20,7 +20,7 @@ from data.colour import adjust_light, from_bytes, to_bytes
 from data.splits import open_dataset, train_val_split
 from maskrcnn.evaluation.validate import validate
 from maskrcnn.inference.arguments import add_colours
-from maskrcnn.inference.colours import ColourRange
+from maskrcnn.inference.colours import ColourRange, as_shown
 from maskrcnn.inference.device import best_device
 from maskrcnn.weights import load_checkpoint
 
@@ -97,11 +97,11 @@ def main() -> None:
     model.to(best_device())
     dataset = open_dataset(args.data, progress=False)
     samples, known = list(train_val_split(dataset).val), ColourRange.of_checkpoint(saved)
+    shown = as_shown(known, args.colours)
     rows: dict[str, list[float]] = {}
     for name, change in tqdm({"as they are": torch.clone, **RECOLOURINGS}.items(), disable=None):
         changed = [(change(image), target) for image, target in samples]
-        adapt = known.adapt if known and args.colours == "adapt" else torch.clone
-        measured = validate(model, ((adapt(image), target) for image, target in changed))
+        measured = validate(model, ((shown(image), target) for image, target in changed))
         rows[name] = [measured[kind][metric] for kind, metric in METRICS.values()]
         if known:
             rows[name].append(float(known.distances(ColourRange.of(image for image, _ in changed).quantiles).median()))

@@ -47,9 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     smears, half = args.out / "smears", args.minutes / 2
     real = train_val_split(open_dataset(args.real, progress=False))
-    synthetic = pretraining_set(
-        real.train, cells=SYNTHETIC_CELLS, seed=1
-    )  # other ones, at the scale of the real images
+    synthetic = pretraining_set(real.train, SYNTHETIC_CELLS, seed=1)  # at the scale of the real images
     write_dataset(smears, args.images, layout="wbc", val_fraction=0.05, zoom=tuple(args.zoom))
     train(args.out / "synthetic", "--data", smears, "--minutes", half, "--pretrain-fraction", 0)
     results = {f"synthetic smears only, {half:g} minutes": score(args.out / "synthetic", real.val)}

@@ -5,7 +5,7 @@ dark, the middle and the bright colours of the image are from those of the most 
 far from all of them is shown to the model in their colours.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,11 @@ class ColourRange(NamedTuple):
             f"images: up to {float(distances.max()):.0f} of 255 grey levels from the most similar one, where "
             f"{self.limit:.0f} is the limit. Their cells may be missed or get the wrong class, whatever the scores say"
         )
+
+
+def as_shown(known: ColourRange | None, colours: str) -> Callable[[Tensor], Tensor]:
+    """What the model is shown of an image: colours is the value of --colours, known the colours of its checkpoint."""
+    return known.adapt if known and colours == "adapt" else lambda image: image
 
 
 def _bend(channel: NDArray[np.float32], old: Sequence[float], new: Sequence[float]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from maskrcnn.heads import confident_objects, label_map
 from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction
-from maskrcnn.inference.colours import ColourRange, colour_quantiles
+from maskrcnn.inference.colours import ColourRange, as_shown, colour_quantiles
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import PredictionWriter, check_writable, color_splash
 from maskrcnn.inference.image_io import IMAGE_EXTENSIONS, ImageError, load_image
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace, prog: str) -> int:
     writer = PredictionWriter(model.config.class_names, known)
     failed, stopped = [], False
     try:
-        failed = predict_all(model, images, args, writer, known if args.colours == "adapt" else None)
+        failed = predict_all(model, images, args, writer, as_shown(known, args.colours))
     except KeyboardInterrupt:
         stopped = True
     finally:
@@ -144,16 +145,15 @@ def predict_all(
     images: list[tuple[Path, Path]],
     args: argparse.Namespace,
     writer: PredictionWriter,
-    adapt_to: ColourRange | None,
+    shown: Callable[[Tensor], Tensor],
 ) -> list[str]:
-    """Every image in turn, into writer and pictures. Returns a message for each image that failed. adapt_to: the colours
-    in which the model is shown images that have others."""
+    """Every image in turn, into writer and pictures. Returns a message for each image that failed. shown: see
+    `as_shown`."""
     failed = []
     for path, output in tqdm(images, desc="predicting", unit="image", disable=None):
         try:
             pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
-            shown = adapt_to.adapt(pixels) if adapt_to else pixels
-            cells = confident_objects(predict(model, shown, args.precision, args.tta), args.score_threshold)
+            cells = confident_objects(predict(model, shown(pixels), args.precision, args.tta), args.score_threshold)
             cells = {name: value.cpu() for name, value in cells.items()}
             write_pictures(pixels, cells, model.config.class_names, args.out / output)
         except ImageError as error:

@@ -188,7 +188,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         choices=("lisc", "small", "torchvision"),
         default="lisc",
         help="lisc: ResNet-50, small images, GroupNorm, random weights; small: the same with ResNet-18, and boxes and masks "
-        "shared by all classes, 1.5 times as fast; torchvision: 800 pixels, frozen BatchNorm, for published weights "
+        "shared by all classes, over 1.5 times as fast; torchvision: 800 pixels, frozen BatchNorm, for published weights "
         "(default: %(default)s)",
     )
     add(
