@@ -117,7 +117,7 @@ def train(args: argparse.Namespace) -> int:
 
                 # Forward: five losses, added up.
                 with autocast(device, args.precision):
-                    losses = model(batch, targets)
+                    losses = model(batch, targets, resize=augmentation is None)
                 loss = torch.stack(list(losses.values())).sum()
                 if not math.isfinite(loss.item()):
                     raise FloatingPointError(f"the loss is {loss.item()} at step {clock.step}; try a lower --lr")
@@ -235,7 +235,7 @@ def open_phases(
     """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste and colours of
     other laboratories, then real images without. Copy-paste blurs mask edges, other colours blur the differences between
     classes, so both stop early (docs/recipe.md)."""
-    plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0) if augmentation else None
+    plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0, crop=0) if augmentation else None
 
     def open_loaders(images: SmearDataset, class_balance: float, *augmentations: Augmentation | None) -> list[Loader]:
         sizes = [model.transform.resized_size(image_size(sample.instance_map)) for sample in images.samples]

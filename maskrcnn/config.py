@@ -68,6 +68,8 @@ class Config:
     box_batch_size_per_image: int = 512  # sampled RoIs per image (3.1: 512 for FPN, 64 for C4)
     box_positive_fraction: float = 0.25  # positives to negatives as 1:3 (3.1)
 
+    mask_batch_size_per_image: int = 512  # at most so many of the positives train the mask head (3.1: all of them)
+
     # Heads
     box_pooler_resolution: int = 7  # (fig. 4)
     box_head_dim: int = 1024  # units of each hidden layer (fig. 4)
@@ -171,6 +173,7 @@ COUNTS = (
     "rpn_post_nms_top_n_train",
     "rpn_post_nms_top_n_test",
     "box_batch_size_per_image",
+    "mask_batch_size_per_image",
     "box_detections_per_img",
 )
 
@@ -192,6 +195,7 @@ LISC_PRESET: dict[str, Any] = {
     "rpn_post_nms_top_n_train": 250,
     "rpn_post_nms_top_n_test": 100,
     "box_batch_size_per_image": 128,
+    "mask_batch_size_per_image": 8,
     "mask_head_channels": 128,
     "mask_head_norm": True,
     "mask_roi_padding": 0.07,
@@ -203,6 +207,7 @@ SMALL_PRESET: dict[str, Any] = {
     "backbone": "resnet18",
     "zero_init_residual": False,
     "box_batch_size_per_image": 64,
+    "mask_batch_size_per_image": 512,
     "box_head_dim": 512,
     "masks_from_p1": False,
     "class_agnostic_boxes": True,

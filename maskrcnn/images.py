@@ -67,8 +67,9 @@ class ImageTransform:
         scale = min(self.min_size / min(size), self.max_size / max(size))
         return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
 
-    def preprocess(self, images: Sequence[Tensor]) -> Batch:
-        """images: float [3, H_i, W_i] in 0..1, each of its own size. Raises ValueError for anything else."""
+    def preprocess(self, images: Sequence[Tensor], resize_images: bool = True) -> Batch:
+        """images: float [3, H_i, W_i] in 0..1, each of its own size. resize_images: False to normalise and pad only. Raises
+        ValueError for anything else."""
         if not len(images):
             raise ValueError("no images: give a list of at least one float tensor [3, H, W]")
         for i, image in enumerate(images):
@@ -76,8 +77,8 @@ class ImageTransform:
         mean = images[0].new_tensor(self.mean)[:, None, None]
         std = images[0].new_tensor(self.std)[:, None, None]
         normalised = [((image - mean) / std)[None] for image in images]
-        resized = [resize(x, self.resized_size(image_size(x)), antialias=self.antialias) for x in normalised]
-        sizes = [image_size(image) for image in resized]
+        sizes = [self.resized_size(image_size(x)) if resize_images else image_size(x) for x in normalised]
+        resized = [resize(x, size, antialias=self.antialias) for x, size in zip(normalised, sizes, strict=True)]
         height = _round_up(max(h for h, _ in sizes), self.size_divisible)
         width = _round_up(max(w for _, w in sizes), self.size_divisible)
         # Padding with 0 after normalising is padding with the mean colour.

@@ -71,26 +71,32 @@ class MaskRCNN(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None, resize: bool = True
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Losses in training (ValueError without targets), detections in evaluation."""
+        """Losses in training (ValueError without targets), detections in evaluation. resize: see `stages`."""
         if not self.training:
-            return final_output(self.stages(images))
+            return final_output(self.stages(images, resize=resize))
         if targets is None:
             raise ValueError("in training the model needs targets; call model.eval() first to detect")
-        return self.losses(images, targets)
+        return self.losses(images, targets, resize)
 
-    def losses(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    def losses(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]], resize: bool = True
+    ) -> dict[str, Tensor]:
         """The five losses, in training and in evaluation mode: L = L_cls + L_box + L_mask (sec. 3), and the RPN's two."""
-        return final_output(self.stages(images, targets))
+        return final_output(self.stages(images, targets, resize))
 
-    def stages(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None) -> Iterator[Stage]:
+    def stages(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None, resize: bool = True
+    ) -> Iterator[Stage]:
         """Run the model and yield every stage's name and output in order; stop anywhere.
+
+        resize: False for images that have the model's size already, or are parts of images that have.
 
         With targets it runs the training path, in train() and eval() mode alike, and ends with ("losses", ...); without
         targets it detects and ends with ("results", ...). Gradients follow the caller's mode (`torch.no_grad`).
         """
-        batch = self.transform.preprocess(images)
+        batch = self.transform.preprocess(images, resize)
         gt = None if targets is None else self.transform.preprocess_targets(targets, batch, self.config.num_classes)
         yield "images", batch
         features = self.backbone(batch.pixels)
@@ -141,7 +147,7 @@ class MaskRCNN(nn.Module):
         boxes, labels, gt_boxes = torch.cat(rois.boxes), torch.cat(rois.labels), rois.matched_boxes(gt.boxes)
         box_losses = box_loss(box, boxes, labels, gt_boxes, c.bbox_reg_weights, c.smooth_l1_beta)
         yield "box_losses", box_losses
-        positives = rois.positives()
+        positives = rois.positives(c.mask_batch_size_per_image)
         mask_rois = [expand(boxes, c.mask_roi_padding) for boxes in positives.boxes]
         mask_roi_features = self._pool_masks(features, mask_rois)
         yield "mask_roi_features", mask_roi_features

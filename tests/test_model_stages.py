@@ -4,6 +4,7 @@ Nothing is shared between classes, and the numbers of the config are nobody's de
 that is written into the code shows.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -169,6 +170,36 @@ def test_with_p1_all_masks_are_pooled_from_it_and_boxes_as_without():
         expected = torch.cat([roi_align(mask_map[i : i + 1], [of], 14, 1 / 2, 3, True) for i, of in enumerate(boxes)])
         torch.testing.assert_close(masks.roi_features, expected, atol=1e-4, rtol=1e-4)
     check_pooled(training["roi_features"], training["rois"].boxes, training["features"], 7, aligned=True)
+
+
+def test_the_mask_head_is_trained_on_at_most_so_many_positives():
+    torch.manual_seed(0)
+    model = MaskRCNN(specific_config(mask_batch_size_per_image=1, canonical_box_size=5))
+    stages = dict(model.stages(images(), TARGETS))
+    rois = [boxes[:1] for boxes in stages["rois"].positives().boxes]
+    assert all(len(labels[labels > 0]) > 1 for labels in stages["rois"].labels)
+    check_pooled(stages["mask_roi_features"], rois, stages["features"], 14, model.config.roi_align_half_pixel)
+    assert len(stages["mask_targets"].masks) == 2
+
+
+def test_images_that_are_not_to_be_resized_are_normalised_and_padded_alone():
+    """A model whose size is the image's own does the same."""
+    torch.manual_seed(0)
+    model = MaskRCNN(specific_config()).eval()
+    of_size = {
+        size: MaskRCNN(dataclasses.replace(specific_config(), min_size=size[0], max_size=size[1]))
+        for size in ((40, 64), (50, 50))
+    }
+    for (height, width), other in of_size.items():
+        other.load_state_dict(model.state_dict())
+        image, target = torch.rand(3, height, width), rectangles((height, width), [(5, 5, 30, 30)], [1])
+        torch.manual_seed(1)
+        losses = model.losses([image], [target], resize=False)
+        torch.manual_seed(1)
+        assert losses == other.eval().losses([image], [target])
+        assert losses != model.losses([image], [target])
+        assert dict(model.stages([image], resize=False))["images"].pixels.shape[-2:] == (64, 64)
+        assert dict(model.stages([image], resize=False))["images"].sizes == [(height, width)]
 
 
 def test_proposals_end_where_their_image_does_not_where_its_padding_does(training, detection):

@@ -25,7 +25,8 @@ class Pulled(nn.Module):
         self.weight = nn.Parameter(torch.tensor([1.0]))
         self.frozen = nn.Parameter(torch.tensor([5.0]), requires_grad=False)
 
-    def forward(self, images, targets):
+    def forward(self, images, targets, resize):
+        self.resize = resize
         pull = torch.stack([image.mean() for image in images]).mean()
         return {"pull": (self.weight * self.frozen / 5).sum() * pull, "rest": torch.ones(())}
 
@@ -39,8 +40,8 @@ class PulledWithBackbone(Pulled):
         self.backbone = nn.Linear(1, 1, bias=False)
         nn.init.ones_(self.backbone.weight)
 
-    def forward(self, images, targets):
-        losses = super().forward(images, targets)
+    def forward(self, images, targets, resize):
+        losses = super().forward(images, targets, resize)
         return {**losses, "pull": losses["pull"] * self.backbone.weight.sum()}
 
 
@@ -138,6 +139,12 @@ def test_the_learning_rate_is_set_before_every_step(run, monkeypatch):
     assert rates == pytest.approx([lr_at(k, k / 8, 0.1, 0.5) for k in range(8)])
 
 
+@pytest.mark.parametrize(("augment", "resize"), [("full", False), ("flips", True)])
+def test_images_that_the_augmentation_has_resized_or_cropped_are_not_resized_again(run, augment, resize):
+    run((Batches(1), 1.0), augment=augment)
+    assert run.model.resize is resize
+
+
 def test_rpn_and_heads_take_larger_steps_than_the_backbone(run):
     """AdamW's first step does not depend on the gradient, so the steps are as the learning rates."""
     run.model = PulledWithBackbone()
@@ -148,14 +155,14 @@ def test_rpn_and_heads_take_larger_steps_than_the_backbone(run):
     assert weight(run.model) == pytest.approx(1 - 3 * (lr + 0.05 * lr), abs=1e-6)
 
 
-def test_other_images_pasted_in_and_other_colours_are_shown_until_the_rate_falls(run):
+def test_crops_pasted_cells_and_other_colours_are_shown_until_the_rate_falls(run):
     shown = lambda images, batch_size, device, augmentation, sizes, class_balance: augmentation  # noqa: E731
     run.monkeypatch.setattr(run.module, "Loader", shown)
     args = argparse.Namespace(batch_size=2, class_balance=0.5, lr_decay_fraction=0.3, pretrain_fraction=0.0)
     images, clock = SimpleNamespace(samples=[], downscaled=lambda sizes: None), RunClock(10, None)
-    augmentation = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.4, copies=3.0)
+    augmentation = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.4, copies=3.0, crop=90)
     phases = run.module.open_phases(args, run.model, images, clock, augmentation)
-    last = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.0, copies=0.0)
+    last = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.0, copies=0.0, crop=0)
     assert phases == [(augmentation, pytest.approx(0.7)), (last, 1.0)]
     assert run.module.open_phases(args, run.model, images, clock, None) == [(None, pytest.approx(0.7)), (None, 1.0)]
 

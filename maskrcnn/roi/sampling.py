@@ -22,9 +22,10 @@ class RoIs(NamedTuple):
     labels: list[Tensor]
     matched: list[Tensor]
 
-    def positives(self) -> "RoIs":
-        """The positive RoIs, which the mask head is trained on (sec. 3.1, "L_mask is defined only on positive RoIs")."""
-        keep = [labels > 0 for labels in self.labels]
+    def positives(self, most: int | None = None) -> "RoIs":
+        """The positive RoIs, which the mask head is trained on (sec. 3.1, "L_mask is defined only on positive RoIs"); at
+        most so many of each image. They come in random order, so the first ones are a random sample."""
+        keep = [(labels > 0).nonzero()[:most, 0] for labels in self.labels]
         return RoIs(*([value[k] for value, k in zip(field, keep, strict=True)] for field in self))
 
     def matched_boxes(self, gt_boxes: list[Tensor]) -> Tensor:

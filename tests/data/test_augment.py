@@ -343,7 +343,7 @@ def test_no_half_cell_is_pasted(smear):
 
 
 HAEMATOXYLIN = torch.nn.functional.normalize(torch.tensor([0.65, 0.70, 0.29]), dim=0)
-OFF = {"zoom": 0.0, "stain": 0.0, "light": 0.0, "blur": 0.0, "laboratory": 0.0, "copies": 0.0}
+OFF = {"zoom": 0.0, "stain": 0.0, "light": 0.0, "blur": 0.0, "laboratory": 0.0, "copies": 0.0, "crop": 0}
 
 
 def test_stain_is_applied_with_its_standard_deviation():
@@ -405,6 +405,77 @@ def test_augmentation_off_is_resizing_alone(smear):
     image, target = Augmentation(**OFF)(smear, (90, 120))
     assert torch.equal(image, smear[0])
     assert torch.equal(target["boxes"], smear[1]["boxes"])
+
+
+def test_an_image_is_cropped_where_that_leaves_much_less_of_it():
+    augmentation = Augmentation(crop=192)
+    assert augmentation.cropped_size((320, 400)) == (192, 192)
+    assert augmentation.cropped_size((400, 320)) == (192, 192)
+    for size in ((160, 640), (224, 256), (96, 128)):  # less high than the square; 64 % would be left; small
+        assert augmentation.cropped_size(size) == size
+    assert Augmentation(crop=0).cropped_size((320, 400)) == (320, 400)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_crop_shows_a_whole_cell_unchanged_and_lies_anywhere_around_it(scale):
+    """The image holds its own coordinates, so that each crop says where it was cut."""
+    height, width = 240 * scale, 300 * scale
+    y, x = torch.meshgrid(torch.arange(height) / height, torch.arange(width) / width, indexing="ij")
+    masks = torch.zeros(2, height, width, dtype=torch.uint8)
+    masks[0, 5 * scale : 35 * scale, 8 * scale : 30 * scale] = 1  # at a corner
+    masks[1, 150 * scale : 180 * scale, 200 * scale : 240 * scale] = 1
+    target = {"boxes": bounding_boxes(masks), "labels": torch.tensor([1, 2]), "masks": masks}
+    torch.manual_seed(0)
+    starts = {1: [], 2: []}
+    for _ in range(200):
+        image, cropped = Augmentation(**{**OFF, "crop": 100})((torch.stack([x, y, x]), target), (240, 300))
+        assert image.shape[-2:] == cropped["masks"].shape[-2:] == (100, 100)
+        [label] = cropped["labels"].tolist()  # the cells are too far apart for one square
+        start = torch.tensor([image[0, 0, 0] * 300, image[1, 0, 0] * 240])
+        assert torch.allclose(image[:2, -1, -1] * torch.tensor([300, 240]) - start, torch.tensor(99.0), atol=0.6)
+        expected = target["boxes"][label - 1] / scale - start.repeat(2)
+        assert torch.allclose(cropped["boxes"][0], expected, atol=0.6)
+        assert cropped["boxes"].min() >= 0
+        assert cropped["boxes"].max() <= 100
+        starts[label].append(start)
+    corner, middle = (torch.stack(found) for found in starts.values())
+    assert 60 < len(corner) < 140
+    assert corner.amin(0).abs().max() < 1  # not beyond the border
+    assert (corner.amax(0) - torch.tensor([8, 5])).abs().max() < 2
+    assert (middle.amin(0) - torch.tensor([140, 80])).abs().max() < 5
+    assert (middle.amax(0) - torch.tensor([200, 140])).abs().max() < 5  # the image ends at 300 and 240
+
+
+def test_an_image_without_cells_is_cropped_anywhere():
+    image = (torch.arange(300) / 300).expand(3, 240, 300)
+    target = {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "masks": torch.zeros(0, 240, 300),
+    }
+    torch.manual_seed(0)
+    crops = [Augmentation(**{**OFF, "crop": 100})((image, target), (240, 300)) for _ in range(60)]
+    lefts = torch.tensor([float(crop[0, 0, 0] * 300) for crop, _ in crops])
+    assert lefts.min() < 20
+    assert lefts.max() > 180
+    assert all(cropped["masks"].shape == (0, 100, 100) for _, cropped in crops)
+
+
+def test_cells_are_pasted_into_a_crop_at_its_scale():
+    height, width = 240, 300
+    masks = (torch.hypot(*torch.meshgrid(torch.arange(240.0) - 120, torch.arange(300.0) - 150, indexing="ij")) < 15)[
+        None
+    ]
+    image = torch.where(masks, 0.3, 0.9).expand(3, height, width)
+    donor = image, {"boxes": bounding_boxes(masks), "labels": torch.tensor([3]), "masks": masks}
+    empty = torch.full_like(image, 0.9), {name: values[:0] for name, values in donor[1].items()}
+    torch.manual_seed(0)
+    for _ in range(20):
+        _, target = Augmentation(**{**OFF, "crop": 100})(empty, (240, 300), donors=[donor])
+        assert target["masks"].shape[-2:] == (100, 100)
+        if len(target["boxes"]):
+            assert (target["boxes"][0, 2:] - target["boxes"][0, :2]).tolist() == [29, 29]
+            assert target["labels"].tolist() == [3]
 
 
 def test_augmentation_is_deterministic_by_seed_and_does_not_change_its_input(smear):

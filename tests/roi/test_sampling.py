@@ -65,6 +65,20 @@ def test_at_most_a_quarter_is_positive_and_positives_come_first(count, positives
     assert (rois.labels[0] > 0).tolist() == [True] * positives + [False] * min(100, count - positives)
 
 
+def test_at_most_so_many_positives_of_each_image_are_taken_at_random():
+    torch.manual_seed(0)
+    near = [GT[:1] + torch.rand(count, 4) * 0.1 for count in (40, 2)]
+    rois = sampler(128)(near, [GT[:1]] * 2, [LABELS[:1]] * 2)
+    everything, few = rois.positives(), rois.positives(8)
+    assert [len(boxes) for boxes in everything.boxes] == [32, 3]
+    assert [len(boxes) for boxes in few.boxes] == [8, 3]
+    for field, subset in zip(everything, few, strict=True):
+        assert subset[0].equal(field[0][:8])
+        assert subset[1].equal(field[1])
+    taken = sampler(128)([near[0]], [GT[:1]], [LABELS[:1]]).positives(8).boxes[0]
+    assert len({tuple(box) for box in taken.tolist()} & {tuple(box) for box in few.boxes[0].tolist()}) < 8
+
+
 def test_each_image_has_a_sample_of_its_own_with_its_own_objects():
     proposals = [random_proposals(200, 0), random_proposals(200, 1)]
     rois = sampler(32)(proposals, [GT, GT.flip(0)], [LABELS, torch.tensor([2, 4])])
