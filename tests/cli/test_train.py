@@ -77,6 +77,16 @@ def test_a_run_is_resumed_where_it_stopped(smears, tmp_path, run, train):
     assert [json.loads(line)["step"] for line in lines] == [2, 4]
 
 
+def test_a_run_of_a_version_with_one_learning_rate_is_not_resumed(finished, tmp_path, call):
+    saved = torch.load(finished[0] / "last.pt", weights_only=True)
+    del saved["arguments"]["head_lr_factor"]
+    torch.save(saved, tmp_path / "last.pt")
+    code, said = call("train.py", "--resume", tmp_path)
+    assert code == 2
+    assert "last.pt: written by another version" in said
+    assert f"start a new run with --weights {tmp_path}" in said
+
+
 def test_a_run_is_not_resumed_with_other_images_but_wherever_they_lie(smears, tmp_path, call, run, train, draw_smear):
     """Divided anew, images that were trained on would be validated on."""
     here, there = tmp_path / "here", tmp_path / "there"
