@@ -232,9 +232,9 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
 def open_phases(
     args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, clock: RunClock, augmentation: Augmentation | None
 ) -> list[tuple[Loader, float]]:
-    """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste and colours of
-    other laboratories, then real images without. Copy-paste blurs mask edges, other colours blur the differences between
-    classes, so both stop early (docs/recipe.md)."""
+    """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste, crops and
+    colours of other laboratories, then real images without. Copy-paste blurs mask edges, other colours blur the differences
+    between classes, and crops are not what is seen at inference, so all three stop early (docs/recipe.md)."""
     plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0, crop=0) if augmentation else None
 
     def open_loaders(images: SmearDataset, class_balance: float, *augmentations: Augmentation | None) -> list[Loader]:

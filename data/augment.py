@@ -199,11 +199,12 @@ class Augmentation:
         scale = self.zoom ** float(1 - 2 * torch.rand(1)) if self.zoom > 0 else 1.0
         cropped = self.cropped_size(size)
         h, w = round(height * scale * cropped[0] / size[0]), round(width * scale * cropped[1] / size[1])
-        y1, x1 = (int((full - side) * torch.rand(1)) for full, side in ((height, h), (width, w)))
         boxes = sample[1]["boxes"]
         if cropped != size and len(boxes):
             left, top, right, bottom = boxes[int(len(boxes) * torch.rand(1))].tolist()
-            x1, y1 = _random_start(left, right, w, width), _random_start(top, bottom, h, height)
+            y1, x1 = _random_start(top, bottom, h, height), _random_start(left, right, w, width)
+        else:
+            y1, x1 = (int((full - side) * torch.rand(1)) for full, side in ((height, h), (width, w)))
         return crop_resize(*sample, (x1, y1, x1 + w, y1 + h), cropped)
 
     def colour(self, image: Tensor) -> Tensor:

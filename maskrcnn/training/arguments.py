@@ -137,8 +137,8 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         type=positive_fraction,
         default=0.3,
         metavar="FRACTION",
-        help="the last fraction of the run, over which the learning rate decays to 0, no cells are pasted and no colours of "
-        "other laboratories shown (default: %(default)s)",
+        help="the last fraction of the run, over which the learning rate decays to 0, no cells are pasted, images are "
+        "whole and in their own colours (default: %(default)s)",
     )
 
 
