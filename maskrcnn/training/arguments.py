@@ -171,8 +171,8 @@ def _add_recipe(group: argparse._ArgumentGroup) -> None:
         "--augment",
         choices=("full", "flips"),
         default="full",
-        help="full: zoom, stain, light, focus, copy-paste of cells, flips and quarter turns; flips: only the last two "
-        "(default: %(default)s)",
+        help="full: zoom, crops, stain, light, other laboratories' colours, focus, copy-paste of cells, flips and quarter "
+        "turns; flips: only the last two (default: %(default)s)",
     )
 
 
@@ -197,5 +197,5 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="another value for a field of the model's Config or of the Augmentation, such as "
-        "box_batch_size_per_image=128 or stain=0",
+        "box_batch_size_per_image=64 or stain=0",
     )
