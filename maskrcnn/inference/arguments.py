@@ -64,8 +64,8 @@ def add_colours(parser: argparse.ArgumentParser) -> None:
         "--colours",
         choices=("adapt", "keep"),
         default="adapt",
-        help="images in colours far from those of the training images: adapt: show them to the model in the colours of "
-        "training; keep: as they are (default: %(default)s)",
+        help="images in colours far from those of the training images: adapt: show them to the model with the white "
+        "balance and brightness of training; keep: as they are (default: %(default)s)",
     )
 
 

@@ -2,16 +2,14 @@
 
 In colours that it has never seen a model names cells wrongly with high scores. What tells is a plain distance: how far the
 dark, the middle and the bright colours of the image are from those of the most similar training image. An image that is
-far from all of them is shown to the model in their colours.
+far from all of them is shown to the model in their light: with the white balance and the brightness of training.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import Tensor
 
 QUANTILES = {"dark (5th percentile)": 0.05, "middle (median)": 0.5, "bright (95th percentile)": 0.95}
@@ -56,13 +54,17 @@ class ColourRange(NamedTuple):
         return _distances(quantiles, self.quantiles).amin(dim=1)
 
     def adapt(self, image: Tensor) -> Tensor:
-        """The image [3, H, W] in 0..1 itself or, if it counts as different, in the colours of the training images: the
-        curve of each channel is bent so that its dark, middle and bright colours become the mean ones of training."""
+        """The image [3, H, W] in 0..1 itself or, if it counts as different, in the light of the training images: each
+        channel is multiplied so that its bright colour, the background of a smear, becomes the mean one of training.
+
+        Only the background is adjusted, because it is the same in all smears; dark and middle colours depend on which cells
+        are there and how they are stained, and carry their classes.
+        """
         here = colour_quantiles(image)
         if float(self.distances(here[None])) <= self.limit:
             return image
-        curves = zip(image.numpy(), here.T.tolist(), self.quantiles.mean(dim=0).T.tolist(), strict=True)
-        return torch.from_numpy(np.stack([_bend(channel, old, new) for channel, old, new in curves]))
+        gains = self.quantiles.mean(dim=0)[-1] / here[-1].clamp(min=1)
+        return (gains[:, None, None] * image).clamp(0, 1)
 
     def warning(self, quantiles: Tensor) -> str:
         """What to say about M images, [M, 3, 3]; "" if none is different."""
@@ -80,12 +82,6 @@ class ColourRange(NamedTuple):
 def as_shown(known: ColourRange | None, colours: str) -> Callable[[Tensor], Tensor]:
     """What the model is shown of an image: colours is the value of --colours, known the colours of its checkpoint."""
     return known.adapt if known and colours == "adapt" else lambda image: image
-
-
-def _bend(channel: NDArray[np.float32], old: Sequence[float], new: Sequence[float]) -> NDArray[np.float32]:
-    """[H, W] in 0..1, so changed that values `old` of 0..255 become `new` ones, linearly in between."""
-    known = np.maximum.accumulate(np.array([0, *old, 255]) + 1e-3 * np.arange(5))  # they must increase
-    return np.float32(1 / 255) * np.interp(255 * channel, known, [0, *new, 255]).astype(np.float32)
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace, prog: str) -> int:
     print(f"{len(writer.cells)} cells in {len(writer.images)} images: {counts}")
     print(f"pictures, label maps, cells.csv, differential.csv and coco.json are in {args.out}")
     if warning := writer.colour_warning():
-        done = "; the model saw them in the colours of training (--colours keep: as they are)" * (
+        done = "; the model saw them with the white balance of training (--colours keep: as they are)" * (
             args.colours == "adapt"
         )
         print(f"{warning}{done}: {args.out / 'colours.png'}", file=sys.stderr)

@@ -71,7 +71,7 @@ def test_images_in_other_colours_are_shown_to_the_model_in_those_of_training(
     for option in ("adapt", "keep"):
         code, printed = call("predict.py", strange, *arguments, "--colours", option)
         assert code == 0
-        assert ("the model saw them in the colours of training" in printed) == (option == "adapt")
+        assert ("the model saw them with the white balance of training" in printed) == (option == "adapt")
         assert call("evaluate.py", "--data", tmp_path, *arguments, "--colours", option)[0] == 0
         report = (tmp_path / "out/report.html").read_text(encoding="utf-8")
         assert f"--colours {option}: images in colours far from those of training" in report
