@@ -1,8 +1,9 @@
 """Whether an image has colours that the model was trained on, and what to do if not.
 
 In colours that it has never seen a model names cells wrongly with high scores. What tells is a plain distance: how far the
-dark, the middle and the bright colours of the image are from those of the most similar training image. An image that is
-far from all of them is shown to the model in their light: with the white balance and the brightness of training.
+dark, the middle and the bright values of red, green, blue and of their differences are from those of the most similar
+training image. An image that is far from all of them is shown to the model in their light: with the white balance and the
+brightness of training.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,20 +13,26 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-QUANTILES = {"dark (5th percentile)": 0.05, "middle (median)": 0.5, "bright (95th percentile)": 0.95}
+# White cells can be as few as a twentieth of the pixels, so their nuclei are the darkest and most colourful hundredth.
+QUANTILES = {"dark (1st percentile)": 0.01, "middle (median)": 0.5, "bright (99th percentile)": 0.99}
 MIN_LIMIT = 5.0  # grey levels: as much as a lamp changes from one day to the next
 MAX_PIXELS = 20_000  # of an image are looked at; more would hardly change its quantiles
 
 
 def colour_quantiles(image: Tensor) -> Tensor:
-    """[3, 3]: the 5th, 50th and 95th percentile, each of red, green and blue, 0..255. image: [3, H, W] in 0..1."""
+    """[3, 6]: the 1st, 50th and 99th percentile, each of red, green, blue (0..255), red - green, blue - green and red - blue
+    (-255..255). image: [3, H, W] in 0..1.
+
+    Without the differences, stains of another hue would look alike: red, green and blue have nearly the same percentiles.
+    """
     step = max(1, image[0].numel() // MAX_PIXELS)
-    pixels = image.flatten(1)[:, ::step].float()
-    return 255 * torch.quantile(pixels, torch.tensor(list(QUANTILES.values())), dim=1)
+    red, green, blue = image.flatten(1)[:, ::step].float()
+    values = torch.stack([red, green, blue, red - green, blue - green, red - blue])
+    return 255 * torch.quantile(values, torch.tensor(list(QUANTILES.values())), dim=1)
 
 
 class ColourRange(NamedTuple):
-    """The colours of N training images: quantiles [N, 3, 3], as `colour_quantiles` returns them."""
+    """The colours of N training images: quantiles [N, 3, 6], as `colour_quantiles` returns them."""
 
     quantiles: Tensor
 
@@ -49,8 +56,10 @@ class ColourRange(NamedTuple):
         return max(MIN_LIMIT, 2 * float(distances.amin(dim=1).quantile(0.95)))
 
     def distances(self, quantiles: Tensor) -> Tensor:
-        """Grey levels between each of M images and the training image that is most like it: the root mean square over the
-        nine quantiles. quantiles: [M, 3, 3] -> [M]."""
+        """Grey levels between each of M images and the training image that is most like it. quantiles: [M, 3, 6] -> [M].
+
+        Squares of the quantiles' differences, averaged over colours and over differences of colours, and added: an image
+        that is darker by d has a distance of d, and so has one of which red alone differs by d."""
         return _distances(quantiles, self.quantiles).amin(dim=1)
 
     def adapt(self, image: Tensor) -> Tensor:
@@ -63,11 +72,11 @@ class ColourRange(NamedTuple):
         here = colour_quantiles(image)
         if float(self.distances(here[None])) <= self.limit:
             return image
-        gains = self.quantiles.mean(dim=0)[-1] / here[-1].clamp(min=1)
+        gains = self.quantiles.mean(dim=0)[-1, :3] / here[-1, :3].clamp(min=1)
         return (gains[:, None, None] * image).clamp(0, 1)
 
     def warning(self, quantiles: Tensor) -> str:
-        """What to say about M images, [M, 3, 3]; "" if none is different."""
+        """What to say about M images, [M, 3, 6]; "" if none is different."""
         distances = self.distances(quantiles)
         different = int((distances > self.limit).sum())
         if not different:
@@ -85,22 +94,27 @@ def as_shown(known: ColourRange | None, colours: str) -> Callable[[Tensor], Tens
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """[N, 3, 3] and [M, 3, 3] -> [N, M]."""
-    return (a[:, None] - b).square().mean(dim=(2, 3)).sqrt()
+    """[N, 3, 6] and [M, 3, 6] -> [N, M]."""
+    return (a[:, None] - b).square().mean(dim=2).unflatten(2, (2, 3)).mean(dim=3).sum(dim=2).sqrt()
 
 
 def colour_figure(known: ColourRange, quantiles: Tensor) -> Figure:
-    """Dark, middle and bright colours of the training images (dots) and of M other images, [M, 3, 3] (squares), each drawn
-    in its own colour at its amounts of red and blue."""
-    figure = Figure(figsize=(13, 4.8), layout="constrained")
-    panels = figure.subplots(1, len(QUANTILES))
-    for k, (axes, title) in enumerate(zip(panels, QUANTILES, strict=True)):
-        for values, marker, size, edge, label in (
-            (known.quantiles, "o", 25, "none", f"{len(known.quantiles)} training images"),
-            (quantiles, "s", 60, "black", f"{len(quantiles)} images here"),
-        ):
-            rgb = values[:, k].numpy()
-            axes.scatter(rgb[:, 0], rgb[:, 2], size, rgb / 255, marker=marker, edgecolors=edge, label=label)
+    """Dark, middle and bright colours of the training images (dots) and of M other images, [M, 3, 6] (squares), each drawn
+    in its own colour at its amounts of red and blue; last, how purple and how blue the most colourful pixels are."""
+    figure = Figure(figsize=(16, 4.8), layout="constrained")
+    *panels, last = figure.subplots(1, len(QUANTILES) + 1)
+    for values, marker, size, edge, label in (
+        (known.quantiles, "o", 25, "none", f"{len(known.quantiles)} training images"),
+        (quantiles, "s", 60, "black", f"{len(quantiles)} images here"),
+    ):
+        style: dict[str, Any] = {"s": size, "marker": marker, "edgecolors": edge, "label": label}
+        for k, axes in enumerate(panels):
+            rgb = values[:, k, :3].numpy()
+            axes.scatter(rgb[:, 0], rgb[:, 2], c=rgb / 255, **style)
+        differences = values[:, -1, 3:].numpy()
+        last.scatter(differences[:, 0], differences[:, 1], c=values[:, 0, :3].numpy() / 255, **style)
+    for axes, title in zip(panels, QUANTILES, strict=True):
         axes.set(title=title, xlabel="red", ylabel="blue")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    last.set(title="differences (99th percentile)", xlabel="red - green", ylabel="blue - green")
+    figure.legend(*last.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -12,23 +12,39 @@ def flat(*colour):
     return torch.tensor(colour).float()[:, None, None].expand(3, 20, 30) / 255
 
 
+def quantiles(image):
+    red, green, blue = 255 * image.flatten(1).numpy()
+    values = [red, green, blue, red - green, blue - green, red - blue]
+    return np.stack([np.quantile(value, [0.01, 0.5, 0.99]) for value in values], axis=1)
+
+
 def test_quantiles_are_numpys():
     image = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0))
-    expected = np.quantile(255 * image.flatten(1).numpy(), [0.05, 0.5, 0.95], axis=1)  # [3, quantiles, 3 channels]
-    np.testing.assert_allclose(colour_quantiles(image), expected, rtol=1e-5)
+    np.testing.assert_allclose(colour_quantiles(image), quantiles(image), rtol=1e-4, atol=1e-3)
 
 
 def test_a_large_image_has_nearly_the_quantiles_of_all_its_pixels():
     image = torch.rand(3, 900, 1100, generator=torch.Generator().manual_seed(0)) ** 2
-    expected = np.quantile(255 * image.flatten(1).numpy(), [0.05, 0.5, 0.95], axis=1)
-    np.testing.assert_allclose(colour_quantiles(image), expected, atol=4)
+    np.testing.assert_allclose(colour_quantiles(image), quantiles(image), atol=5)
 
 
 def test_the_distance_is_that_to_the_most_similar_image_in_grey_levels():
     known = ColourRange.of([flat(200, 100, 100), flat(100, 100, 100)])
     others = ColourRange.of([flat(206, 100, 100), flat(100, 100, 112), flat(200, 100, 100)]).quantiles
-    # One channel of three differs, by 6 and by 12.
-    torch.testing.assert_close(known.distances(others), torch.tensor([6, 12, 0]) / 3**0.5, atol=1e-3, rtol=0)
+    # One channel of three differs, by d, and with it two of the three differences: d^2 / 3 + 2 d^2 / 3.
+    torch.testing.assert_close(known.distances(others), torch.tensor([6.0, 12.0, 0.0]), atol=1e-3, rtol=0)
+    darker = ColourRange.of([flat(170, 70, 70)]).quantiles
+    torch.testing.assert_close(known.distances(darker), torch.tensor([30.0]), atol=1e-3, rtol=0)
+
+
+def test_cells_of_another_hue_are_noticed_although_each_channel_has_the_same_values():
+    """Two cells on a tenth of a grey image: purple and green, or dark red and grey-blue."""
+    usual, other = torch.full((2, 3, 100, 100), 0.8)
+    usual[:, :, :5], usual[:, :, 95:] = (torch.tensor(c)[:, None, None] for c in ([0.4, 0.2, 0.6], [0.4, 0.6, 0.2]))
+    other[:, :, :5], other[:, :, 95:] = (torch.tensor(c)[:, None, None] for c in ([0.4, 0.2, 0.2], [0.4, 0.6, 0.6]))
+    known, here = ColourRange.of([usual, usual * 0.99]), colour_quantiles(other)
+    torch.testing.assert_close(here[:, :3], known.quantiles[0, :, :3])
+    assert known.distances(here[None]) > 5 * known.limit
 
 
 def test_the_limit_is_twice_what_is_usual_among_the_training_images():
@@ -36,7 +52,7 @@ def test_the_limit_is_twice_what_is_usual_among_the_training_images():
     assert greys.limit == pytest.approx(20, abs=1e-3)
     assert ColourRange.of([flat(g, g, g) for g in range(100, 120)]).limit == MIN_LIMIT
     assert ColourRange.of([flat(10, 20, 30)]).limit == MIN_LIMIT
-    outlier = ColourRange(torch.cat([greys.quantiles] * 2 + [torch.full((1, 3, 3), 255.0)]))
+    outlier = ColourRange(torch.cat([greys.quantiles] * 2 + [torch.full((1, 3, 6), 255.0)]))
     assert outlier.limit == MIN_LIMIT  # one strange image among many does not make all strange images usual
 
 
@@ -95,13 +111,17 @@ def test_a_checkpoint_without_colours_is_not_compared_with():
 def test_the_figure_shows_every_image_at_its_red_and_blue_in_its_own_colour():
     known, others = ColourRange.of([flat(200, 100, 50), flat(10, 20, 30)]), ColourRange.of([flat(250, 240, 230)])
     figure = colour_figure(known, others.quantiles)
-    for axes in figure.axes:
+    *panels, differences = figure.axes
+    for axes in panels:
         training, here = axes.collections
         np.testing.assert_allclose(training.get_offsets(), [[200, 50], [10, 30]], rtol=1e-5)
         np.testing.assert_allclose(here.get_offsets(), [[250, 230]], rtol=1e-5)
         np.testing.assert_allclose(here.get_facecolors()[0, :3], np.array([250, 240, 230]) / 255, rtol=1e-5)
+    for collection, expected in zip(differences.collections, ([[100, -50], [-10, 10]], [[10, -10]])):
+        np.testing.assert_allclose(collection.get_offsets(), expected, atol=1e-3)
     assert [axes.get_title() for axes in figure.axes] == [
-        "dark (5th percentile)",
+        "dark (1st percentile)",
         "middle (median)",
-        "bright (95th percentile)",
+        "bright (99th percentile)",
+        "differences (99th percentile)",
     ]
