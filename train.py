@@ -232,9 +232,10 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
 def open_phases(
     args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, clock: RunClock, augmentation: Augmentation | None
 ) -> list[tuple[Loader, float]]:
-    """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste, crops and
-    colours of other laboratories, then real images without. Copy-paste blurs mask edges, other colours blur the differences
-    between classes, and crops are not what is seen at inference, so all three stop early (docs/recipe.md)."""
+    """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste and crops,
+    then real images without. Copy-paste blurs mask edges, colours of other laboratories blur the differences between
+    classes, and crops are not what is seen at inference, so all three stop early (docs/recipe.md)."""
+    strange = dataclasses.replace(augmentation, laboratory=augmentation.pretrain_laboratory) if augmentation else None
     plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0, crop=0) if augmentation else None
 
     def open_loaders(images: SmearDataset, class_balance: float, *augmentations: Augmentation | None) -> list[Loader]:
@@ -249,7 +250,7 @@ def open_phases(
     phases = [(copy_paste, 1 - args.lr_decay_fraction), (no_copy_paste, 1.0)]
     if clock.progress < args.pretrain_fraction:
         synthetic = pretraining_set(dataset, seed=args.seed, compartment=args.compartment)
-        phases.insert(0, (*open_loaders(synthetic, 0.0, augmentation), args.pretrain_fraction))
+        phases.insert(0, (*open_loaders(synthetic, 0.0, strange), args.pretrain_fraction))
     return phases
 
 

@@ -163,7 +163,8 @@ class Augmentation:
     zoom: largest factor of magnification and reduction. stain, light: standard deviation of their relative strength.
     blur: largest standard deviation of the Gaussian, in pixels of the training size; applied to one image in four.
     laboratory: fraction of the images that are recoloured as if from another laboratory (see laboratory.py), instead of
-    stain and light. copies: the mean number of other images whose cells are pasted in, where there is room.
+    stain and light; pretrain_laboratory: of the synthetic images of pre-training. copies: the mean number of other images
+    whose cells are pasted in, where there is room.
     crop: side of the square around a random cell that is cut out of a larger image, in pixels of the training size; most
     of such an image shows no white cell, and a step on the square takes a fraction of the time.
     """
@@ -172,7 +173,8 @@ class Augmentation:
     stain: float = 0.12
     light: float = 0.06
     blur: float = 1.0
-    laboratory: float = 0.25
+    laboratory: float = 0.0
+    pretrain_laboratory: float = 0.5
     copies: float = 1.5
     crop: int = 192
 

@@ -167,6 +167,21 @@ def test_crops_pasted_cells_and_other_colours_are_shown_until_the_rate_falls(run
     assert run.module.open_phases(args, run.model, images, clock, None) == [(None, pytest.approx(0.7)), (None, 1.0)]
 
 
+def test_colours_of_other_laboratories_are_those_of_pretraining_first(run):
+    shown = lambda images, batch_size, device, augmentation, sizes, class_balance: (images, augmentation)  # noqa: E731
+    run.monkeypatch.setattr(run.module, "Loader", shown)
+    drawn = SimpleNamespace(samples=[], downscaled=lambda sizes: "synthetic")
+    run.monkeypatch.setattr(run.module, "pretraining_set", lambda *args, **options: drawn)
+    real = SimpleNamespace(samples=[], downscaled=lambda sizes: "real")
+    args = argparse.Namespace(
+        batch_size=2, class_balance=0.5, lr_decay_fraction=0.3, pretrain_fraction=0.2, seed=0, compartment="whole-cell"
+    )
+    augmentation = Augmentation(laboratory=0.1, pretrain_laboratory=0.6)
+    phases = run.module.open_phases(args, run.model, real, RunClock(10, None), augmentation)
+    shares = [(images, augmentation.laboratory) for (images, augmentation), _ in phases]
+    assert shares == [("synthetic", 0.6), ("real", 0.1), ("real", 0.0)]
+
+
 def test_losses_are_means_over_the_steps_taken_and_pretraining_stops_at_its_fraction(run):
     run.splits.train = [SAMPLE] * 3  # three steps per epoch: six in all, of which half is pre-training
     run((Batches(1, 2, 6, 100), 0.5), (Batches(4, 4, 4), 1.0), lr=1e-9, pretrain_fraction=0.5)

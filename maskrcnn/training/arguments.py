@@ -171,8 +171,8 @@ def _add_recipe(group: argparse._ArgumentGroup) -> None:
         "--augment",
         choices=("full", "flips"),
         default="full",
-        help="full: zoom, crops, stain, light, other laboratories' colours, focus, copy-paste of cells, flips and quarter "
-        "turns; flips: only the last two (default: %(default)s)",
+        help="full: zoom, crops, stain, light, focus, copy-paste of cells, flips and quarter turns, in pre-training also "
+        "colours of other laboratories; flips: only flips and quarter turns (default: %(default)s)",
     )
 
 
