@@ -60,7 +60,7 @@ def test_the_best_checkpoint_is_a_whole_model(finished):
     model, saved = load_checkpoint(finished[0] / "best.pt")
     assert model.config.class_names[4] == "neutrophil"
     assert saved["history"]
-    assert saved["colours"].shape == (4, 3, 3)  # of the training images
+    assert saved["colours"].shape == (4, 3, 6)  # of the training images
     with torch.no_grad():
         assert len(model.eval()([torch.rand(3, 64, 64)])) == 1
 
