@@ -232,9 +232,10 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
 def open_phases(
     args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, clock: RunClock, augmentation: Augmentation | None
 ) -> list[tuple[Loader, float]]:
-    """(loader, end of its phase as a fraction of the run): synthetic images, then real images with copy-paste and crops,
-    then real images without. Copy-paste blurs mask edges, colours of other laboratories blur the differences between
-    classes, and crops are not what is seen at inference, so all three stop early (docs/recipe.md)."""
+    """(loader, end of its phase as a fraction of the run): synthetic images in part in colours of other laboratories, then
+    real images with copy-paste, crops and, if asked for, such colours, then real images without. Copy-paste blurs mask
+    edges, other colours blur the differences between classes, and crops are not what is seen at inference, so all three
+    stop early (docs/recipe.md)."""
     strange = dataclasses.replace(augmentation, laboratory=augmentation.pretrain_laboratory) if augmentation else None
     plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0, crop=0) if augmentation else None
 
