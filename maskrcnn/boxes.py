@@ -98,11 +98,16 @@ def transpose(boxes: Tensor) -> Tensor:
 
 def masks_to_boxes(masks: Tensor) -> Tensor:
     """The tightest boxes [N, 4] around the non-zero pixels of masks [N, H, W], none of which may be empty."""
-    boxes = []
-    for mask in masks:
-        columns, rows = (torch.nonzero(mask.amax(dim)).flatten() for dim in (0, 1))
-        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    inside = masks != 0
+    (x1, x2), (y1, y2) = (_extent(inside.any(dim)) for dim in (1, 2))
+    return torch.stack([x1, y1, x2, y2], dim=1).float()
+
+
+def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the true values of each row of [N, L] begin and end: two of [N]."""
+    length = occupied.shape[1]
+    start = torch.arange(length, device=occupied.device)
+    return torch.where(occupied, start, length).amin(dim=1), torch.where(occupied, start + 1, 0).amax(dim=1)
 
 
 def with_batch_index(boxes: list[Tensor]) -> Tensor:

@@ -90,6 +90,7 @@ class Config:
     box_detections_per_img: int = 100  # (3.1, Inference)
     detection_min_box_size: float = 1e-2  # pixels
     class_agnostic_nms: bool = False  # True: each object is reported once, with its best class
+    boxes_around_masks: bool = False  # True: report the tightest box around each mask, not the box it was predicted in
 
     @property
     def num_classes(self) -> int:
@@ -200,6 +201,7 @@ LISC_PRESET: dict[str, Any] = {
     "mask_head_norm": True,
     "mask_roi_padding": 0.07,
     "masks_from_p1": True,
+    "boxes_around_masks": True,
 }
 
 SMALL_PRESET: dict[str, Any] = {

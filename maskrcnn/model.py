@@ -131,7 +131,8 @@ class MaskRCNN(nn.Module):
         yield "mask_roi_features", mask_roi_features
         masks = self.mask_head(mask_roi_features.roi_features, torch.cat(detections.labels))  # [D, K, 28, 28]
         yield "mask_head", masks
-        yield "results", restore(batch, detections, mask_rois, masks.probabilities())
+        around = self.config.boxes_around_masks
+        yield "results", restore(batch, detections, mask_rois, masks.probabilities(), around)
 
     def _train_second_stage(
         self, features: Features, proposals: list[Tensor], gt: Targets, rpn_losses: RPNLosses

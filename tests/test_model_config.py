@@ -1,5 +1,7 @@
 """Every threshold and number of the Config reaches the stage that it is for, and no other."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -58,6 +60,29 @@ def test_the_backbone(model):
     assert all(block.last_scale.eq(0).all() for block in changed.resnet.res3)
     with pytest.raises(ValueError, match="zero_init_residual needs a norm that is trained"):
         Config(zero_init_residual=True)
+
+
+def test_results_have_the_boxes_of_detections_or_of_masks():
+    torch.manual_seed(0)
+    config = Config.small(min_size=64, max_size=96, box_score_thresh=0.0)
+    assert config.boxes_around_masks
+    around = MaskRCNN(config).eval()
+    detected = MaskRCNN(dataclasses.replace(config, boxes_around_masks=False)).eval()
+    detected.load_state_dict(around.state_dict())
+    image = torch.rand(3, 40, 60)
+    with torch.no_grad():
+        ours, theirs = around([image])[0], detected([image])[0]
+        boxes = dict(detected.stages([image]))["detections"].boxes[0]
+    torch.testing.assert_close(theirs["boxes"], boxes * 40 / 64)  # 64 pixels of the resized image are 40 of this one
+    for name in ("masks", "labels", "scores"):
+        assert ours[name].equal(theirs[name])
+    seen = 0
+    for mask, box, own in zip(ours["masks"][:, 0] > 0.5, ours["boxes"].tolist(), theirs["boxes"].tolist(), strict=True):
+        rows, columns = torch.where(mask)
+        extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else own
+        assert box == [float(edge) for edge in extent]
+        seen += len(rows) > 0
+    assert seen
 
 
 def test_convolutions_are_laid_out_for_the_cpu(model):

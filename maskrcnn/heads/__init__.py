@@ -2,7 +2,7 @@
 
 from maskrcnn.heads.box import BoxHead, BoxLosses, BoxPrediction, box_loss
 from maskrcnn.heads.mask import MaskHead, MaskPrediction, MaskTargets, mask_loss, mask_targets
-from maskrcnn.heads.paste import label_map, paste_masks, restore
+from maskrcnn.heads.paste import boxes_around, label_map, paste_masks, restore
 from maskrcnn.heads.postprocess import BoxPostProcessor, Detections, class_agnostic_nms, confident_objects
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "MaskPrediction",
     "MaskTargets",
     "box_loss",
+    "boxes_around",
     "class_agnostic_nms",
     "confident_objects",
     "label_map",

@@ -7,7 +7,9 @@ brightness of training.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -31,7 +33,8 @@ def colour_quantiles(image: Tensor) -> Tensor:
     return 255 * torch.quantile(values, torch.tensor(list(QUANTILES.values())), dim=1)
 
 
-class ColourRange(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class ColourRange:
     """The colours of N training images: quantiles [N, 3, 6], as `colour_quantiles` returns them."""
 
     quantiles: Tensor
@@ -46,7 +49,7 @@ class ColourRange(NamedTuple):
         """saved: the entries of a checkpoint of train.py. None if it records no colours, as those of version 0.2."""
         return cls(saved["colours"]) if "colours" in saved else None
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """Grey levels from which an image counts as different: twice the distance that 95 % of the training images have at
         most to the most similar other one."""

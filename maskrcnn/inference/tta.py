@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn import boxes as box_algebra
+from maskrcnn.heads import boxes_around
 from maskrcnn.inference.device import autocast
 from maskrcnn.model import MaskRCNN
 
@@ -49,8 +50,9 @@ def predict_tta(model: MaskRCNN, image: Tensor, score_threshold: float = 0.05) -
     """One image [3, H, W] -> what `MaskRCNN` returns for it, averaged over eight views.
 
     Detections of different views whose boxes overlap are one object. Its mask is the mean mask of each view's best
-    detection, its box their mean weighted by score. Each object is reported once per class with its mean score over the
-    eight views; a view without that class counts as 0. score_threshold: the lowest mean score to report.
+    detection, its box their mean weighted by score (with Config.boxes_around_masks, the tightest box around that mask). Each
+    object is reported once per class with its mean score over the eight views; a view without that class counts as 0.
+    score_threshold: the lowest mean score to report.
     """
     views: dict[str, list[Tensor]] = {"boxes": [], "labels": [], "scores": [], "masks": [], "view": []}
     for symmetry in SYMMETRIES:
@@ -60,7 +62,11 @@ def predict_tta(model: MaskRCNN, image: Tensor, score_threshold: float = 0.05) -
         views["labels"].append(prediction["labels"])
         views["scores"].append(prediction["scores"])
         views["view"].append(torch.full_like(prediction["labels"], symmetry))
-    return merge({name: torch.cat(values) for name, values in views.items()}, model.config.num_classes, score_threshold)
+    joined = {name: torch.cat(values) for name, values in views.items()}
+    objects = merge(joined, model.config.num_classes, score_threshold)
+    if model.config.boxes_around_masks:
+        objects["boxes"] = boxes_around(objects["masks"], objects["boxes"])
+    return objects
 
 
 def merge(detections: dict[str, Tensor], num_classes: int, score_threshold: float) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from maskrcnn.heads import mask_targets, paste_masks
+from maskrcnn.heads import boxes_around, mask_targets, paste_masks
 from maskrcnn.heads.paste import label_map
 
 SIZE = (150, 170)
@@ -141,6 +141,16 @@ def test_an_object_keeps_its_shape_when_it_is_pasted_larger():
     pasted = paste_masks(disc, torch.tensor([[30.0, 40.0, 86.0, 96.0]]), SIZE)
     assert (pasted > 0.5).sum().item() == pytest.approx(math.pi * 20**2, rel=0.02)
     torch.testing.assert_close(centres(pasted), torch.tensor([[58.0, 68.0]]))
+
+
+def test_the_box_around_a_mask_ends_where_its_pixels_end():
+    masks = torch.full((3, 1, 6, 8), 0.5)  # not above the threshold
+    masks[0, 0, 1:4, 2] = masks[0, 0, 3, 2:7] = 0.51
+    masks[1, 0, 5, 7] = 1.0
+    boxes = torch.tensor([[1.5, 0.5, 7.5, 4.5], [0.0, 0.0, 8.0, 6.0], [2.2, 3.3, 4.4, 5.5]])
+    assert boxes_around(masks, boxes).tolist() == [[2, 1, 7, 4], [7, 5, 8, 6], boxes[2].tolist()]
+    assert boxes_around(masks, boxes, threshold=0.7).tolist() == [boxes[0].tolist(), [7, 5, 8, 6], boxes[2].tolist()]
+    assert boxes_around(masks[:0], boxes[:0]).shape == (0, 4)
 
 
 def test_a_label_map_gives_each_pixel_to_its_most_probable_object():

@@ -87,6 +87,9 @@ def test_with_the_model_its_form_is_the_models():
     assert set(result) == set(single)
     assert result["masks"].shape == (len(result["scores"]), 1, 40, 60)
     assert (result["scores"].diff() <= 0).all()
+    for box, mask in zip(result["boxes"].tolist(), result["masks"][:, 0] > 0.5, strict=True):
+        assert not mask.any() or box == bounding_box(mask)
+    assert (result["masks"] > 0.5).any()
     nothing = predict_tta(model, image, score_threshold=1.1)
     assert nothing["masks"].shape == (0, 1, 40, 60)
     assert nothing["boxes"].shape == (0, 4)
