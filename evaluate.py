@@ -132,7 +132,7 @@ def main() -> int:
         title = f"{args.checkpoint} on {args.data} ({args.split}{', test-time augmentation' * args.tta})"
         adapted = f"--colours {args.colours}: images in colours far from those of training were shown to the model "
         adapted += "with the white balance of training" if args.colours == "adapt" else "as they are"
-        notes = "\n".join(filter(None, (warning, known and adapted, dataset_report(splits))))
+        notes = "\n".join(filter(None, (warning, adapted if known else "", dataset_report(splits))))
         print(f"report: {write_report(result, dataset, args.out, title, notes, known)}")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
