@@ -43,7 +43,8 @@ LOSSES = ["loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "lo
 @pytest.fixture(scope="module")
 def model() -> MaskRCNN:
     torch.manual_seed(0)
-    return MaskRCNN(Config.small(min_size=96, max_size=128, box_score_thresh=0.0)).eval()
+    config = Config.small(min_size=96, max_size=128, box_score_thresh=0.0, boxes_around_masks=False)
+    return MaskRCNN(config).eval()
 
 
 def disc(height: int, width: int, x: float, y: float, radius: float) -> torch.Tensor:
@@ -134,7 +135,8 @@ def test_results_are_the_detections_in_pixels_of_the_images_given(model):
 @pytest.mark.parametrize("padding", [0.0, 0.25])
 def test_masks_are_predicted_in_boxes_expanded_by_the_padding(padding):
     torch.manual_seed(0)
-    model = MaskRCNN(Config.small(min_size=96, max_size=128, box_score_thresh=0.0, mask_roi_padding=padding)).eval()
+    changes = {"mask_roi_padding": padding, "boxes_around_masks": False}
+    model = MaskRCNN(Config.small(min_size=96, max_size=128, box_score_thresh=0.0, **changes)).eval()
     image, target = sample()
     with torch.no_grad():
         model.mask_head.mask_logits.bias.fill_(100.0)  # all of the box is object

@@ -25,6 +25,7 @@ def specific_config(**changes):
         class_agnostic_boxes=False,
         class_agnostic_masks=False,
         mask_roi_padding=0.0,
+        boxes_around_masks=False,
         bbox_reg_weights=WEIGHTS,
         smooth_l1_beta=BETA,
         pooler_sampling_ratio=3,
