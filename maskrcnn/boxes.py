@@ -97,9 +97,8 @@ def transpose(boxes: Tensor) -> Tensor:
 
 
 def masks_to_boxes(masks: Tensor) -> Tensor:
-    """The tightest boxes [N, 4] around the non-zero pixels of masks [N, H, W], none of which may be empty."""
-    inside = masks != 0
-    (x1, x2), (y1, y2) = (_extent(inside.any(dim)) for dim in (1, 2))
+    """The tightest boxes [N, 4] around the non-zero pixels of masks [N, H, W]. That of an empty mask means nothing."""
+    (x1, x2), (y1, y2) = (_extent(masks.any(dim) != 0) for dim in (1, 2))
     return torch.stack([x1, y1, x2, y2], dim=1).float()
 
 
