@@ -73,6 +73,7 @@ class Config:
     # Heads
     box_pooler_resolution: int = 7  # (fig. 4)
     box_head_dim: int = 1024  # units of each hidden layer (fig. 4)
+    box_easy_loss_thresh: float = 0.0  # above 0: RoIs with a smaller class loss are not trained on, see box_loss
     bbox_reg_weights: tuple[float, float, float, float] = (10, 10, 5, 5)  # scale the deltas (the authors' code)
     mask_pooler_resolution: int = 14  # (fig. 4)
     masks_from_p1: bool = False  # True: pool all masks from P1, a map of half P2's stride that only masks use
@@ -196,6 +197,7 @@ LISC_PRESET: dict[str, Any] = {
     "rpn_post_nms_top_n_train": 250,
     "rpn_post_nms_top_n_test": 100,
     "box_batch_size_per_image": 128,
+    "box_easy_loss_thresh": 0.05,
     "mask_batch_size_per_image": 8,
     "mask_head_channels": 128,
     "mask_head_norm": True,
@@ -209,6 +211,7 @@ SMALL_PRESET: dict[str, Any] = {
     "backbone": "resnet18",
     "zero_init_residual": False,
     "box_batch_size_per_image": 64,
+    "box_easy_loss_thresh": 0.0,
     "mask_batch_size_per_image": 512,
     "box_head_dim": 512,
     "masks_from_p1": False,

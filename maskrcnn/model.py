@@ -146,7 +146,9 @@ class MaskRCNN(nn.Module):
         box = self.box_head(roi_features.roi_features)  # [R, C, 7, 7] -> K + 1 classes
         yield "box_head", box
         boxes, labels, gt_boxes = torch.cat(rois.boxes), torch.cat(rois.labels), rois.matched_boxes(gt.boxes)
-        box_losses = box_loss(box, boxes, labels, gt_boxes, c.bbox_reg_weights, c.smooth_l1_beta)
+        box_losses = box_loss(
+            box, boxes, labels, gt_boxes, c.bbox_reg_weights, c.smooth_l1_beta, c.box_easy_loss_thresh
+        )
         yield "box_losses", box_losses
         positives = rois.positives(c.mask_batch_size_per_image)
         mask_rois = [expand(boxes, c.mask_roi_padding) for boxes in positives.boxes]

@@ -103,7 +103,7 @@ def test_the_small_preset_departs_from_the_default_in_backbone_heads_and_rois():
     assert departures == {
         "backbone": "resnet18", "class_agnostic_boxes": True, "class_agnostic_masks": True, "box_head_dim": 512,
         "box_batch_size_per_image": 64, "zero_init_residual": False, "masks_from_p1": False,
-        "mask_batch_size_per_image": 512,
+        "mask_batch_size_per_image": 512, "box_easy_loss_thresh": 0.0,
     }  # fmt: skip
 
 

@@ -183,6 +183,17 @@ def test_the_mask_head_is_trained_on_at_most_so_many_positives():
     assert len(stages["mask_targets"].masks) == 2
 
 
+def test_the_class_loss_leaves_out_the_rois_that_the_config_calls_easy():
+    torch.manual_seed(0)
+    model = MaskRCNN(specific_config(box_easy_loss_thresh=1.8))
+    stages = dict(model.stages(images(), TARGETS))
+    labels = torch.cat(stages["rois"].labels)
+    losses = -stages["box_head"].class_logits.log_softmax(dim=1)[torch.arange(len(labels)), labels]
+    hard = losses[losses > 1.8]
+    assert len(labels) / 8 < len(hard) < len(labels)
+    torch.testing.assert_close(stages["box_losses"].classes, hard.mean())
+
+
 def test_images_that_are_not_to_be_resized_are_normalised_and_padded_alone():
     """A model whose size is the image's own does the same."""
     torch.manual_seed(0)

@@ -29,6 +29,10 @@ class BoxLosses(NamedTuple):
     deltas: Tensor
 
 
+# The smallest fraction of the RoIs that the class loss is divided by: where few are hard, most of them are mislabelled.
+MIN_HARD = 1 / 8
+
+
 class BoxHead(nn.Module):
     """Two fully connected layers, then class logits (softmax) and box deltas per class.
 
@@ -61,18 +65,23 @@ def box_loss(
     gt_boxes: Tensor,
     weights: tuple[float, float, float, float],
     beta: float,
+    easy_loss_thresh: float = 0.0,
 ) -> BoxLosses:
     """Cross-entropy over all RoIs; smooth L1 over the positive ones, on the deltas of the true class (Girshick 2015, eq. 1).
 
     boxes [R, 4]: the RoIs; labels [R], 0 is background; gt_boxes [R, 4]: their matched objects, read where labels > 0.
     weights: see `boxes.encode`; beta: where smooth L1 turns from quadratic to linear. Both losses are divided by R, and are
-    0 where there is no RoI.
+    0 where there is no RoI. easy_loss_thresh: RoIs whose cross-entropy is not above it are left out of the sum and of R, of
+    which MIN_HARD remains; most RoIs are background that is soon easy, and the mean over all of them says little about
+    classes that are still confused (as in Shrivastava et al. 2016, which keeps a fixed number of RoIs).
     """
     count = max(1, len(labels))
     positive = torch.where(labels > 0)[0]
     target = box_algebra.encode(gt_boxes[positive], boxes[positive], weights)  # [P, 4]
     deltas = prediction.box_deltas[positive, labels[positive]]  # [P, 4]
+    cross_entropy = F.cross_entropy(prediction.class_logits, labels, reduction="none")  # [R]
+    hard = cross_entropy[cross_entropy > easy_loss_thresh] if easy_loss_thresh > 0 else cross_entropy
     return BoxLosses(
-        classes=F.cross_entropy(prediction.class_logits, labels, reduction="sum") / count,
+        classes=hard.sum() / max(len(hard), MIN_HARD * count),
         deltas=F.smooth_l1_loss(deltas, target, beta=beta, reduction="sum") / count,
     )

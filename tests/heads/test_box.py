@@ -86,6 +86,25 @@ def test_losses_by_hand():
     assert losses.deltas.item() == pytest.approx(0.75 / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize(("hard", "divisor"), [(5, 5), (3, 3), (1, 2), (0, 2)])
+def test_easy_rois_are_left_out_of_the_class_loss_and_of_its_mean(hard, divisor):
+    """Of 16 RoIs the first few have a probability of 1/2, a loss of log 2; the others of 0.96, above e^-0.05 = 0.951. The
+    sum is divided by the hard ones, but by no less than an eighth of all."""
+    logits = torch.zeros(16, 2)
+    logits[hard:, 1] = math.log(0.96 / 0.04)
+    prediction = BoxPrediction(logits.requires_grad_(), torch.zeros(16, 2, 4))
+    boxes = torch.tensor([[0.0, 0.0, 20.0, 20.0]]).repeat(16, 1)
+    labels = torch.ones(16).long()
+    losses = box_loss(prediction, boxes, labels, boxes, WEIGHTS, beta=0.5, easy_loss_thresh=0.05)
+    assert losses.classes.item() == pytest.approx(hard * math.log(2) / divisor)
+    losses.classes.backward()
+    assert logits.grad.any(dim=1).tolist() == [True] * hard + [False] * (16 - hard)
+    kept = box_loss(prediction, boxes, labels, boxes, WEIGHTS, beta=0.5, easy_loss_thresh=0.04)  # e^-0.04 = 0.961
+    assert kept.classes.item() == pytest.approx((hard * math.log(2) - (16 - hard) * math.log(0.96)) / 16, rel=1e-4)
+    shifted = box_loss(prediction, boxes, labels, boxes + 2, WEIGHTS, beta=0.5, easy_loss_thresh=0.05)
+    assert shifted.deltas == box_loss(prediction, boxes, labels, boxes + 2, WEIGHTS, beta=0.5).deltas > 0
+
+
 def test_only_the_deltas_of_the_true_class_of_an_object_have_gradient():
     boxes, labels, gt_boxes = random_rois()
     prediction = random_prediction()
