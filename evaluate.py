@@ -23,9 +23,9 @@ from maskrcnn.weights import load_checkpoint
 EPILOG = """--out then contains
   report.html           everything below in one page that opens without a network
   evaluation.txt        the tables: average precision overall, per class and by area; precision, recall, F1, panoptic
-                        quality, IoU, Dice, accuracy and calibration of cells; each with a 95 % interval over images
+                        quality, IoU, Dice, outline offset, accuracy and calibration; each with a 95 % interval over images
   evaluation.json       the same, the confusion matrix, the curves, and every failure with its file
-  evaluation-*.png      curves, confusion matrix, calibration; best, median and worst masks; every kind of failure
+  evaluation-*.png      curves, confusion matrix, calibration, colours; best, median and worst masks; every kind of failure
 
 A run folder records how its images were split (--folds, --fold, --seed) and what was segmented (--compartment); evaluate.py
 uses the same unless told otherwise. It warns about images that were in the training set, on which results are too good.

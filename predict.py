@@ -9,7 +9,9 @@ from maskrcnn.inference.predict import DESCRIPTION, EPILOG, add_arguments, run
 def main() -> int:
     """Returns the exit code."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter)
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter, allow_abbrev=False
+    )
     add_arguments(parser)
     return run(parser.parse_args(), "predict.py")
 

@@ -198,6 +198,8 @@ def read_overrides(args: argparse.Namespace) -> tuple[dict[str, Any], Augmentati
         raise ValueError(f"--override {next(iter(of_augmentation))} has no effect with --augment flips")
     if "class_names" in of_model:
         raise ValueError("--override class_names: the classes are those of the data")
+    if args.preset == "torchvision":  # at 800 pixels a cell can be larger than the square
+        of_augmentation.setdefault("crop", 0)
     return of_model, Augmentation(**of_augmentation) if args.augment == "full" else None
 
 
@@ -232,10 +234,10 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
 def open_phases(
     args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, clock: RunClock, augmentation: Augmentation | None
 ) -> list[tuple[Loader, float]]:
-    """(loader, end of its phase as a fraction of the run): synthetic images in part in colours of other laboratories, then
-    real images with copy-paste, crops and, if asked for, such colours, then real images without. Copy-paste blurs mask
-    edges, other colours blur the differences between classes, and crops are not what is seen at inference, so all three
-    stop early (docs/recipe.md)."""
+    """(loader, end of its phase as a fraction of the run): synthetic images, in part in colours of other laboratories, and
+    real ones, if asked for also in such colours, both with copy-paste and crops; then real images without. Copy-paste
+    blurs mask edges, other colours blur the differences between classes, and crops are not what is seen at inference, so all
+    three stop early (docs/recipe.md)."""
     strange = dataclasses.replace(augmentation, laboratory=augmentation.pretrain_laboratory) if augmentation else None
     plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0, crop=0) if augmentation else None
 

@@ -21,8 +21,7 @@ EPILOG = """examples:
   python -m data augmentations data/LISC --image 3    what training does to an image
   python -m data synthesize smears --images 250       a data set to try everything on
 
-python -m data COMMAND --help explains the options of a command. PATH is a folder in LISC's or the tutorial's layout, as for
-train.py --data."""
+python -m data COMMAND --help explains the options of a command. PATH is a folder in LISC's or the tutorial's layout."""
 
 
 def parse_arguments() -> argparse.Namespace:

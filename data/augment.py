@@ -1,4 +1,4 @@
-"""Data augmentation that keeps the class of every cell: flips, zoom, stain, light, focus, copy-paste.
+"""Data augmentation that keeps the class of every cell: flips, zoom, crops, stain, light, focus, copy-paste.
 
 A smear has no up and no left; stain and light differ between laboratories; any cell could lie on any slide. Each function
 changes image, boxes and masks together; `Augmentation` samples the amounts.

@@ -1,8 +1,9 @@
 """Images as another laboratory would have made them: its stain, its lamp, its camera, its file format.
 
-A network that knows classes by the colours of one laboratory names the cells of the next one wrongly, so training shows part
-of the images in random other colours. Light follows the law of Beer and Lambert: relative to the empty slide, the absorbance
--log(pixel / slide) is proportional to the amount of stain, and that of several stains adds up.
+A network that knows classes by the colours of one laboratory misclassifies the cells of the next one, so pre-training shows
+part of the images in random other colours, and training does on demand. Light follows the law of Beer and Lambert: relative
+to the empty slide, the absorbance -log(pixel / slide) is proportional to the amount of stain, and that of several stains
+adds up.
 
     python -m data augmentations PATH        shows examples
 """
@@ -23,7 +24,7 @@ from data.colour import background_colour, blur, from_bytes, to_bytes
 class Laboratory:
     """How an image [3, H, W] in 0..1 would look elsewhere. Call `random_laboratory` for one of many.
 
-    mixing [3, 3]: absorbance there of what absorbs red, green and blue here; the rows are those of the new camera.
+    mixing [3, 3]: row i says how much the new camera's channel i takes of the old red, green and blue absorbance.
     tone: exponent of the absorbance. Above 1 the pale, red cells and cytoplasm, becomes paler; below 1, darker.
     slide [3]: colour of the empty slide, 0..1. gamma: of the camera.
     sharpness: in multiples of the difference to a blurred image; noise: its standard deviation, in 0..1; jpeg_quality: 1 to

@@ -46,7 +46,7 @@ class AugmentedBatches(Dataset[list[Sample]]):
 
 
 class Loader:
-    """Epochs of batches: every image once, in random order, with random flips and quarter turns.
+    """Epochs of batches: as many images as there are, in random order, with random flips and quarter turns.
 
     Yields lists of at most `batch_size` images and targets, on the device, as MaskRCNN takes them.
     wait_seconds: how long the model has waited for batches, over all epochs so far.

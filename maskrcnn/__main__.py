@@ -22,6 +22,7 @@ def main() -> int:
                 description=module.DESCRIPTION,
                 epilog=module.EPILOG,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
             )
         )
     args = parser.parse_args()

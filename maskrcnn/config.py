@@ -27,7 +27,7 @@ class Config:
     max_size: int = 1333  # upper limit for the longer side (the authors' code)
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet, in 0..1
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    size_divisible: int = 64  # pad height and width to a multiple of this: the stride of P6, the coarsest level
+    size_divisible: int = 64  # pad height and width to a multiple of this; 64 is the stride of P6, the coarsest level
     mask_interpolation: str = "bilinear"  # or "nearest": how ground-truth masks are resized
     antialias: bool = False  # average over all covered pixels when an image is reduced; torchvision's models do not
 
@@ -73,7 +73,7 @@ class Config:
     # Heads
     box_pooler_resolution: int = 7  # (fig. 4)
     box_head_dim: int = 1024  # units of each hidden layer (fig. 4)
-    box_easy_loss_thresh: float = 0.0  # above 0: RoIs with a smaller class loss are not trained on, see box_loss
+    box_easy_loss_thresh: float = 0.0  # above 0: RoIs with a smaller class loss do not count in it, see box_loss
     bbox_reg_weights: tuple[float, float, float, float] = (10, 10, 5, 5)  # scale the deltas (the authors' code)
     mask_pooler_resolution: int = 14  # (fig. 4)
     masks_from_p1: bool = False  # True: pool all masks from P1, a map of half P2's stride that only masks use
@@ -137,8 +137,9 @@ class Config:
 
     @classmethod
     def small(cls, class_names: Sequence[str] = LISC_CLASSES, **changes: Any) -> "Config":
-        """`lisc` with a ResNet-18, half of the RoIs and of the box head, no P1, and boxes and masks shared by all classes: a
-        step takes less than two thirds of the time, and the checkpoint half of the disk.
+        """`lisc` with a ResNet-18 whose blocks do not start at zero, half of the RoIs and of the box head, no P1, boxes and
+        masks shared by all classes, and easy RoIs in the class loss: a step takes less than two thirds of the time, and the
+        checkpoint half of the disk.
         """
         return cls(class_names=tuple(class_names), **{**SMALL_PRESET, **changes})
 

@@ -41,7 +41,7 @@ class ImageTransform:
     """Normalises, resizes and pads images (He et al. 2017, sec. 3.1: the shorter side becomes 800 pixels).
 
     The scale is the largest at which the shorter side is at most `min_size` and the longer one at most `max_size`.
-    Height and width are padded to multiples of `size_divisible`, so that every level of the pyramid divides them.
+    Height and width are padded to multiples of `size_divisible`, so that the pyramid's levels divide them.
     `mask_interpolation` is "bilinear" (soft edges, no shift) or "nearest" (as torchvision does). `antialias`: when an image
     is reduced, each new pixel averages all pixels that it covers, not only the nearest four (as torchvision does).
     """

@@ -88,7 +88,7 @@ def train(model: MaskRCNN, dataset: SmearDataset, steps: int, peak_lr: float = 4
     """The training loop of train.py without validation and checkpoints. Returns the mean of each loss."""
     size = model.transform.resized_size(SIZE[::-1])
     stored = dataset.downscaled([stored_size(size)] * len(dataset))
-    loader = Loader(stored, 2, torch.device("cpu"), Augmentation(laboratory=0.0), [size] * len(dataset), workers=0)
+    loader = Loader(stored, 2, torch.device("cpu"), Augmentation(), [size] * len(dataset), workers=0)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=peak_lr, weight_decay=0.05, fused=True)
     sums: dict[str, float] = {}

@@ -102,6 +102,7 @@ class Run:
             "resume": None, "out": self.tmp_path / "run", "data": "x", "seed": 0, "epochs": 1, "minutes": None,
             "batch_size": 1, "lr": 1e-3, "lr_decay_fraction": 0.5, "ema_decay": 0.0, "pretrain_fraction": 0.0,
             "head_lr_factor": 1.0, "override": [], "augment": "full", "precision": "float32", "weights": None, "changes": {},
+            "preset": "lisc",
         }  # fmt: skip
         return self.module.train(argparse.Namespace(**{**defaults, **options}))
 
@@ -165,6 +166,16 @@ def test_crops_pasted_cells_and_other_colours_are_shown_until_the_rate_falls(run
     last = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.0, copies=0.0, crop=0)
     assert phases == [(augmentation, pytest.approx(0.7)), (last, 1.0)]
     assert run.module.open_phases(args, run.model, images, clock, None) == [(None, pytest.approx(0.7)), (None, 1.0)]
+
+
+def test_the_large_images_of_torchvisions_preset_are_cropped_on_demand_only(run):
+    def crop(preset: str, *override: str) -> int:
+        args = argparse.Namespace(override=list(override), augment="full", preset=preset)
+        return run.module.read_overrides(args)[1].crop
+
+    assert crop("lisc") == Augmentation().crop > 0
+    assert crop("torchvision") == 0
+    assert crop("torchvision", "crop=256") == 256
 
 
 def test_colours_of_other_laboratories_are_those_of_pretraining_first(run):

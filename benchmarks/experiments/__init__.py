@@ -1,1 +1,2 @@
-"""What each part of the training recipe gives: python -m benchmarks.experiments.ablations, .synthetic_to_real."""
+"""What each part of the training recipe gives: python -m benchmarks.experiments.ablations, .recoloured,
+.synthetic_to_real."""

@@ -41,7 +41,12 @@ def main() -> None:
         default=Path("runs/synthetic-to-real"),
         help="new folder for the runs (default: %(default)s)",
     )
-    add("--minutes", type=float, default=20, help="of each of the two trainings (default: %(default)s)")
+    add(
+        "--minutes",
+        type=float,
+        default=20,
+        help="of each side; two of the three runs take half of it (default: %(default)s)",
+    )
     add("--images", type=int, default=400, help="number of synthetic images (default: %(default)s)")
     add("--zoom", type=float, nargs=2, default=(1.0, 3.0), help="of the synthetic images (default: 1 3)")
     args = parser.parse_args()

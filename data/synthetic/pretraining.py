@@ -20,7 +20,7 @@ from maskrcnn.config import LISC_CLASSES
 MEDIAN_SIDES = {"whole-cell": 85, "nucleus": 66}  # pixels: the median of the longer side of a box in synthetic smears
 CELLS = 1200  # white cells in all images together
 CELL_SPACING = 165  # pixels: one white cell per square of this side
-ANY_STAIN = 0.5  # fraction of the images whose stain need not exist, so that no class is known by its colour alone
+ANY_STAIN = 0.5  # fraction of the images whose stain is invented, so that no class is known by its colour alone
 MIN_SIDE, MAX_SIDE = 256, 1024  # pixels: limits of the sides of an image
 
 

@@ -37,7 +37,7 @@ STAINS = {
 
 
 def random_stain(rng: Generator) -> Stain:
-    """A stain that need not exist: red cells from grey to orange and violet, pale or dark; white cells of another hue and
+    """An invented stain: red cells from grey to orange and violet, pale or dark; white cells of another hue and
     density, independent of the red ones; slides from white to grey and yellow."""
     yellow = np.array([1.0, 1.0 - 0.1 * rng.uniform(), 1.0 - 0.35 * rng.uniform()])
     background = 255 * rng.uniform(0.65, 1.0) * (yellow if rng.uniform() < 0.5 else np.ones(3))

@@ -48,7 +48,7 @@ class FPN(nn.Module):
 
 
 class FinestLevel(nn.Module):
-    """(C1, P2) -> P1, [N, C, H/2, W/2]: the top-down pathway one level further than the paper goes, for masks alone.
+    """(C1, P2) -> P1, [N, C, H/2, W/2]: one level more than the paper has, for masks alone. It starts from P2 itself.
 
     Outlines gain from the finer map. Proposals and boxes do without it: it has four times the locations of P2.
     """

@@ -1,4 +1,4 @@
-"""ResNets (He et al. 2016, table 1), the bottom-up pathway: C2 to C5.
+"""ResNets (He et al. 2016, table 1), the bottom-up pathway: C2 to C5, and C1 on demand.
 
 Glossary: the stages res2 to res5 are conv2_x to conv5_x of the paper; their outputs C2 to C5 have strides 4, 8, 16, 32 and
 64, 128, 256, 512 channels, times the expansion of the block: 1 in ResNet-18 and 34, 4 in ResNet-50 and 101.

@@ -4,12 +4,12 @@ Kinds of cells that no detection matches (IoU 0.5):
   split          several detections lie inside the cell and together cover most of it
   merged         one detection covers most of this cell and most of another
   poor outline   a detection overlaps the cell, but too little to match
-  missed         no detection overlaps the cell
+  missed         none of that (an IoU of up to MIN_IOU does not count as overlap)
 Kinds of detections:
   misclassified  matches a cell of another class
   split          lies inside a matched cell, mostly on a part that the matching detection leaves out
   duplicate      lies inside a matched cell, or covers it
-  false positive most of it lies on no cell
+  false positive none of that: most of it lies on no cell, or on several
 A detection that belongs to a split, merged or poorly outlined cell is not reported again.
 """
 

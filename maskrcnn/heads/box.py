@@ -67,13 +67,13 @@ def box_loss(
     beta: float,
     easy_loss_thresh: float = 0.0,
 ) -> BoxLosses:
-    """Cross-entropy over all RoIs; smooth L1 over the positive ones, on the deltas of the true class (Girshick 2015, eq. 1).
+    """Cross-entropy over the RoIs; smooth L1 over the positive ones, on the deltas of the true class (Girshick 2015, eq. 1).
 
     boxes [R, 4]: the RoIs; labels [R], 0 is background; gt_boxes [R, 4]: their matched objects, read where labels > 0.
     weights: see `boxes.encode`; beta: where smooth L1 turns from quadratic to linear. Both losses are divided by R, and are
-    0 where there is no RoI. easy_loss_thresh: RoIs whose cross-entropy is not above it are left out of the sum and of R, of
-    which MIN_HARD remains; most RoIs are background that is soon easy, and the mean over all of them says little about
-    classes that are still confused (as in Shrivastava et al. 2016, which keeps a fixed number of RoIs).
+    0 where there is no RoI. easy_loss_thresh, above 0: the cross-entropy is summed over the RoIs that have more than that,
+    and divided by their number, but by MIN_HARD * R at least. Most RoIs are background that is soon easy, and the mean over
+    all of them says little about classes that are still confused (Shrivastava et al. 2016 keep a fixed number of RoIs).
     """
     count = max(1, len(labels))
     positive = torch.where(labels > 0)[0]

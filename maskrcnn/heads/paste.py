@@ -61,7 +61,7 @@ def boxes_around(masks: Tensor, boxes: Tensor, threshold: float = 0.5) -> Tensor
     """The tightest box around each mask, or the given one for a mask that is nowhere above the threshold.
 
     masks [D, 1, H, W] probabilities, boxes [D, 4] -> [D, 4]. A mask shows the edge of an object to a pixel of the 28 x 28,
-    which is more precise than the box regression it was predicted in.
+    which is more precise than the regressed box.
     """
     inside = masks[:, 0] > threshold
     seen = inside.flatten(1).any(dim=1)

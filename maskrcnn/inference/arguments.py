@@ -1,4 +1,4 @@
-"""What the command lines share: types of arguments, and options that have been renamed."""
+"""What the command lines share: types of arguments, --colours, and options that have been renamed."""
 
 import argparse
 import math

@@ -1,6 +1,6 @@
 """Whether an image has colours that the model was trained on, and what to do if not.
 
-In colours that it has never seen a model names cells wrongly with high scores. What tells is a plain distance: how far the
+In colours that it has never seen a model misclassifies cells with high scores. What tells is a plain distance: how far the
 dark, the middle and the bright values of red, green, blue and of their differences are from those of the most similar
 training image. An image that is far from all of them is shown to the model in their light: with the white balance and the
 brightness of training.
@@ -51,8 +51,8 @@ class ColourRange:
 
     @cached_property
     def limit(self) -> float:
-        """Grey levels from which an image counts as different: twice the distance that 95 % of the training images have at
-        most to the most similar other one."""
+        """Grey levels from which an image counts as different: twice the 95th percentile of the training images' distances
+        to the most similar other one."""
         if len(self.quantiles) < 2:
             return MIN_LIMIT
         distances = _distances(self.quantiles, self.quantiles).fill_diagonal_(torch.inf)

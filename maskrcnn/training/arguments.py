@@ -31,7 +31,7 @@ RENAMED = {
 }
 EPILOG = """--data is a folder in one of two layouts, recognised from its folders:
   LISC as unzipped      Main Dataset/<class>/N.bmp and Ground Truth Segmentation/<class>/areaforexpert1/N_expert.bmp
-  class folders         train|val/image|mask/<Class>/<Class>_N.png, any non-zero grey of a mask is the cell
+  class folders         train|val/image|mask/<Class>/<name>.png, any non-zero grey of a mask is the cell
 or the word synthetic: a set of synthetic smears is written to data/synthetic-smears once, and used.
 
 The run folder then contains
@@ -50,7 +50,7 @@ The run folder then contains
 examples:
   python train.py --data synthetic --minutes 10
   python train.py --data data/LISC
-  python train.py --data data/LISC --weights maskrcnn_resnet50_fpn_coco.pth --preset torchvision
+  python train.py --data data/LISC --weights maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth --preset torchvision
   python train.py --resume runs/LISC"""
 
 
@@ -187,7 +187,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "--preset",
         choices=("lisc", "small", "torchvision"),
         default="lisc",
-        help="lisc: ResNet-50, small images, GroupNorm, random weights; small: the same with ResNet-18, and boxes and masks "
+        help="lisc: ResNet-50, small images, GroupNorm, random weights; small: ResNet-18, half of the RoIs, boxes and masks "
         "shared by all classes, over 1.5 times as fast; torchvision: 800 pixels, frozen BatchNorm, for published weights "
         "(default: %(default)s)",
     )
