@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,13 +146,50 @@ def test_what_means_nothing_here_is_reported():
 
 
 def test_a_report_prints_counts_and_reasons():
-    report = LoadReport(["a", "b"], {"c": "shape [1], here [2]"}, ["d"], ["e"])
+    report = LoadReport(["a", "b"], {"c": "shape [1], here [2]"}, ["d"], ["e"], {"f": "background, x"})
     assert str(report).splitlines() == [
         "2 loaded, 1 skipped, 1 missing, 1 unexpected",
         "  skipped c: shape [1], here [2]",
         "  missing d",
         "  unexpected e",
+        "  loaded f of background, x; its other classes are new",
     ]
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_a_checkpoint_of_other_classes_gives_those_that_both_have(small, tmp_path, agnostic):
+    """Class k has row k of class_logits, rows 4 k to 4 k + 3 of box_deltas and row k - 1 of mask_logits; 0 is background."""
+    options = {"class_agnostic_boxes": agnostic, "class_agnostic_masks": agnostic}
+    old = MaskRCNN(replace(small, class_names=("a", "b", "c"), **options))
+    save_checkpoint(tmp_path / "best.pt", old)
+    new = MaskRCNN(replace(small, class_names=("x", "c", "a"), **options))
+    fresh = {name: value.clone() for name, value in new.state_dict().items()}
+    report = load(new, tmp_path / "best.pt")
+    loaded, theirs = new.state_dict(), old.state_dict()
+    assert not report.missing
+    assert not report.skipped
+    for kind in ("weight", "bias"):
+        logits = loaded[f"box_head.class_logits.{kind}"]
+        assert torch.equal(logits[[0, 3, 2]], theirs[f"box_head.class_logits.{kind}"][[0, 1, 3]])
+        assert torch.equal(logits[1], fresh[f"box_head.class_logits.{kind}"][1])
+        deltas, masks = (loaded[f"{name}.{kind}"] for name in ("box_head.box_deltas", "mask_head.mask_logits"))
+        their_deltas, their_masks = (theirs[f"{n}.{kind}"] for n in ("box_head.box_deltas", "mask_head.mask_logits"))
+        if agnostic:
+            assert torch.equal(deltas, their_deltas)
+            assert torch.equal(masks, their_masks)
+        else:
+            assert torch.equal(deltas[8:12], their_deltas[12:16])
+            assert torch.equal(deltas[4:8], fresh[f"box_head.box_deltas.{kind}"][4:8])
+            assert torch.equal(masks[[1, 2]], their_masks[[2, 0]])
+    assert report.by_class["box_head.class_logits.bias"] == "background, c, a"
+    assert len(report.by_class) == (2 if agnostic else 6)
+
+
+def test_a_checkpoint_with_more_classes_gives_those_that_both_have(small, tmp_path):
+    old, new = (MaskRCNN(replace(small, class_names=names)) for names in (("a", "b", "c"), ("b",)))
+    save_checkpoint(tmp_path / "best.pt", old)
+    load(new, tmp_path / "best.pt")
+    assert torch.equal(new.box_head.class_logits.weight, old.box_head.class_logits.weight[[0, 2]])
 
 
 def test_a_checkpoint_gives_the_model_back_and_what_was_saved_with_it(small, tmp_path):
