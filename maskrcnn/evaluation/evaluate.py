@@ -58,11 +58,16 @@ class Evaluation:
                 "score_sum": _plain(score_sum),
                 "fraction_correct_interval": _plain([self.fraction_correct.low, self.fraction_correct.high]),
             },
+            "images_without_a_cell": {"images": len(self.empty_images()), "false_positives": sum(self.empty_images())},
             "failure_counts": {_key(kind): count for kind, count in self.failure_counts().items()},
             "failures": [{**row, "kind": _key(row["kind"])} for row in self.failure_rows()],
             # [T, 101] per class: IoU 0.5, 0.55 .. 0.95, recall 0, 0.01 .. 1.
             "precision_recall": {name: _plain(result.curves) for name, result in self.ap.items()},
         }
+
+    def empty_images(self) -> list[int]:
+        """The number of false positives on each image without a cell."""
+        return [len(matches.pred_labels) for matches in self.matches if not len(matches.gt_labels)]
 
     def failure_counts(self) -> dict[str, int]:
         """Kind -> number of failures."""

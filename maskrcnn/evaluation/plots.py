@@ -168,7 +168,7 @@ def gallery(crops: Sequence[Crop], sample: Callable[[int], Sample], result: Eval
         side = (1 + 2 * MARGIN) * max(x2 - x1, y2 - y1)
         x, y = (x1 + x2 - side) / 2, (y1 + y2 - side) / 2
         ax.set(xlim=(x, x + side), ylim=(y + side, y))
-        ax.set_title(crop.title, fontsize=8)
+        ax.set_title(crop.title, fontsize=8, parse_math=False)
     return figure
 
 

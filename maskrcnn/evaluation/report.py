@@ -80,6 +80,9 @@ def format_table(result: Evaluation) -> str:
     counts = [f"{count} {kind}" for kind, count in result.failure_counts().items() if count]
     lines = [head, "", *_format_rows(ap, "average precision")]
     lines += ["", *_format_rows(cells, f"cells, score >= {result.score_threshold:g}")]
+    if empty := result.empty_images():
+        each = f"{sum(empty) / len(empty):.2f} false positives each"
+        lines += ["", f"images without a cell: {len(empty)}, with {each} (on {sum(map(bool, empty))} of them)"]
     lines += ["", "failures: " + (", ".join(counts) or "none")]
     return "\n".join(lines)
 

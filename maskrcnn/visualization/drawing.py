@@ -12,21 +12,36 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
-# tab10 without the greys, browns and pinks of a stained smear; these follow for longer lists of classes.
-CLASS_COLOURS = [COLOURS[i] for i in (0, 1, 2, 8, 3, 9, 4, 5, 6, 7)]
+# The palette of Okabe and Ito (2008), which the colour-blind can tell apart, those that stand out on a stained smear first.
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#D55E00", "#56B4E9", "#000000", "#CC79A7")
+# For more classes Tol's muted colours (2021) follow.
+TOL_MUTED = ("#332288", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#DDCC77", "#CC6677")
+CLASS_COLOURS = OKABE_ITO + TOL_MUTED
 GREY = "0.55"  # background RoIs and negative anchors
 
 LABEL_SIZE = 8  # points
 
 
-def class_colour(label: int) -> Any:
-    """The colour of label 1..K, the same in every picture."""
+def class_colour(label: int) -> str:
+    """The colour of label 1..K, the same in every picture; after 16 they begin again."""
     return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+
+
+def text_colour(background: Any) -> str:
+    """Black or white, whichever has more contrast on a colour: 4.58 or more on any, in the measure of WCAG 2."""
+    return "white" if 1.05 / (luminance(background) + 0.05) > (luminance(background) + 0.05) / 0.05 else "black"
+
+
+def luminance(colour: Any) -> float:
+    """The relative luminance of a colour as in WCAG 2, from 0 (black) to 1 (white)."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def draw_image(ax: Axes, image: Tensor) -> Axes:
@@ -85,7 +100,7 @@ def draw_box(ax: Axes, box: Sequence[float], text: str, colour: Any, line: str =
 
 
 def _draw_label(ax: Axes, box: Sequence[float], text: str, colour: Any) -> None:
-    """White text on a colour, on the upper edge of a box.
+    """Text on a colour, on the upper edge of a box.
 
     The size of the text is only known when the figure is rendered. To stay inside the image a label starts at the box's
     left corner in the left half and ends at its right corner in the right half; near the image's upper border it hangs
@@ -100,7 +115,8 @@ def _draw_label(ax: Axes, box: Sequence[float], text: str, colour: Any) -> None:
     x, side = (max(x1, left), "left") if x1 < (left + right) / 2 else (min(x2, right), "right")
     y, edge = (max(y1, top), "top") if hangs else (y1, "bottom")
     patch = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
-    ax.text(x, y, text, ha=side, va=edge, fontsize=LABEL_SIZE, color="white", bbox=patch, clip_on=True)
+    style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": text_colour(colour), "bbox": patch, "parse_math": False}
+    ax.text(x, y, text, ha=side, va=edge, clip_on=True, **style)
 
 
 def draw_boxes(ax: Axes, boxes: Tensor, label: str | None = None, **style: Any) -> Axes:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from maskrcnn.evaluation.evaluate import evaluate
+from maskrcnn.evaluation.report import format_table
 
 A, B = (2, 2, 12, 12), (20, 20, 32, 30)
 
@@ -90,6 +91,22 @@ def test_average_precision_counts_every_class_that_an_object_is_reported_as(give
     result = given([rectangles((A, 1), (A, 2), scores=[0.9, 0.8])], [rectangles((A, 2))])
     assert result.ap["mask"].ap == 1
     assert result.cells["accuracy"]["class_agnostic"].value == 0
+
+
+def test_false_positives_on_images_without_a_cell_count(given, rectangles):
+    """Of three such images two show false positives, one of them two; without them the AP would be 1."""
+    predictions = [
+        rectangles((A, 1), scores=[0.8]),
+        rectangles((A, 1), (B, 1), scores=[0.9, 0.85]),
+        rectangles(scores=[]),
+        rectangles((A, 1), (B, 2), scores=[0.7, 0.4]),  # one below the score threshold
+    ]
+    result = given(predictions, [rectangles((A, 1)), rectangles(), rectangles(), rectangles()])
+    assert result.empty_images() == [2, 0, 1]
+    assert result.to_dict()["images_without_a_cell"] == {"images": 3, "false_positives": 3}
+    # The true positive is third by score, behind two false ones: precision 1/3 at every recall.
+    assert result.ap["mask"].ap == pytest.approx(1 / 3)
+    assert "images without a cell: 3, with 1.00 false positives each (on 2 of them)" in format_table(result)
 
 
 def test_one_image_has_no_intervals(given, predictions, targets):

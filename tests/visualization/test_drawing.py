@@ -6,7 +6,15 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from maskrcnn.visualization.drawing import CLASS_COLOURS, draw_box, draw_image, draw_objects, overlay
+from maskrcnn.visualization.drawing import (
+    CLASS_COLOURS,
+    class_colour,
+    draw_box,
+    draw_image,
+    draw_objects,
+    luminance,
+    overlay,
+)
 
 NAMES = ("round", "square")
 
@@ -146,10 +154,37 @@ def test_a_box_with_an_empty_mask_has_no_outline(image, objects):
 
 def test_colours_repeat_for_more_classes_than_colours(image, objects):
     objects["labels"] = torch.tensor([len(CLASS_COLOURS) + 2])
-    names = [str(k) for k in range(1, 13)]
+    names = [str(k) for k in range(1, len(CLASS_COLOURS) + 3)]
     ax = draw_objects(Figure().subplots(), image, objects, names)
-    assert ax.texts[0].get_text() == "12"
+    assert ax.texts[0].get_text() == names[-1]
     assert ax.lines[0].get_color() == CLASS_COLOURS[1]
+
+
+def test_the_first_eight_colours_are_those_of_okabe_and_ito():
+    """Wong (2011), Points of view: color blindness, Nature Methods 8, 441, lists their red, green and blue."""
+    listed = {(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+              (204, 121, 167)}  # fmt: skip
+    assert {tuple(round(255 * part) for part in to_rgb(class_colour(label))) for label in range(1, 9)} == listed
+    assert len(set(CLASS_COLOURS)) == len(CLASS_COLOURS)
+
+
+def test_luminance_is_that_of_wcag():
+    """Worked out by hand: 0.5 is ((0.5 + 0.055) / 1.055) ** 2.4 = 0.2140 in linear light."""
+    assert luminance("white") == pytest.approx(1)
+    assert luminance("black") == 0
+    assert luminance((0.5, 0.5, 0.5)) == pytest.approx(0.2140, abs=1e-4)
+    assert luminance((0, 1, 0)) == pytest.approx(0.7152)
+
+
+@pytest.mark.parametrize("label", range(1, len(CLASS_COLOURS) + 1))
+def test_text_on_every_colour_can_be_read(image, objects, label):
+    objects["labels"] = torch.tensor([label])
+    ax = draw_objects(Figure().subplots(), image, objects, ["$x$"] * label)
+    text = ax.texts[0]
+    darker, lighter = sorted(luminance(c) for c in (text.get_color(), text.get_bbox_patch().get_facecolor()[:3]))
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+    assert text.get_text() == "$x$"
+    assert not text.get_parse_math()  # a dollar sign in the name of a class is one
 
 
 def test_draw_image_returns_the_axes_given(image, ax):
