@@ -8,7 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.dataset import COMPARTMENTS
+from data.arguments import add_data_options
+from data.classes import classes_of_model
 from data.inspect.report import dataset_report
 from data.splits import Splits, all_images, fingerprints, k_fold, open_dataset, overlap_warning, train_val_split
 from data.synthetic.dataset import resolve_data
@@ -18,6 +19,7 @@ from maskrcnn.inference.arguments import add_colours, add_renamed_options, fract
 from maskrcnn.inference.colours import ColourRange, as_shown
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import check_writable
+from maskrcnn.inference.image_io import readable
 from maskrcnn.weights import load_checkpoint
 
 EPILOG = """--out then contains
@@ -40,7 +42,9 @@ RENAMED = {
     "--target": "--compartment (whole-cell or nucleus)",
 }
 # Arguments that are taken from the run of --checkpoint, and their values without one.
-OF_THE_RUN = {"folds": None, "fold": 0, "seed": 0, "compartment": "whole-cell"}
+OF_THE_RUN = {
+    "folds": None, "fold": 0, "seed": 0, "compartment": "whole-cell", "format": None, "mask_kind": None, "classes": None
+}  # fmt: skip
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -51,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
     add("--data", required=True, metavar="PATH", help="folder of the images, or synthetic, as for train.py")
-    add("--split", choices=("val", "train", "all"), default="val", help="which images (default: %(default)s)")
+    add("--split", choices=("val", "train", "test", "all"), default="val", help="which images (default: %(default)s)")
     add(
         "--folds",
         type=natural,
@@ -60,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--fold", type=natural, metavar="k", help="part k is the validation set (default: that of the run)")
     add("--seed", type=natural, help="of the split (default: that of the run)")
-    add("--compartment", choices=COMPARTMENTS, help="what the masks show (default: that of the run)")
+    add_data_options(parser, of_a_run=True)
     add(
         "--score-threshold",
         type=fraction,
@@ -97,10 +101,14 @@ def open_splits(args: argparse.Namespace, class_names: tuple[str, ...]) -> Split
     """Read the images and split them as the arguments say. Raises DataError."""
     needs_train = args.split == "train"
     root = resolve_data(args.data)
-    images = open_dataset(root, args.compartment, class_names=class_names, needs_train=needs_train)
+    classes = classes_of_model(class_names, args.classes)
+    test = args.split == "test"
+    images = open_dataset(
+        root, args.compartment, False, classes, args.format, args.mask_kind, needs_train=needs_train, test=test
+    )
     for skipped in images.skipped:
         print(f"left out: {skipped}", file=sys.stderr)
-    if args.split == "all":
+    if args.split in ("all", "test"):
         return all_images(images)
     if args.folds:
         return k_fold(images, args.folds, args.fold, args.seed, needs_train)
@@ -120,7 +128,7 @@ def main() -> int:
         warning = overlap_warning(fingerprints(dataset), saved.get("trained_on", ()))
         if warning:
             print(warning, file=sys.stderr)
-        files = [str(record.image) for record in dataset.records]
+        files = [readable(record.image) for record in dataset.records]
         known = ColourRange.of_checkpoint(saved)
         change = as_shown(known, args.colours)
         bar = tqdm(dataset, "evaluating", unit="image", disable=None)

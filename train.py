@@ -12,12 +12,14 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from data.arguments import add_data_options
 from data.augment import Augmentation
-from data.dataset import COMPARTMENTS, SmearDataset
-from data.image_size import size_for_cells
+from data.classes import parse_classes
+from data.dataset import SmearDataset
+from data.image_size import MAX_SIZE, size_for_cells
 from data.inspect.anchor_fit import anchor_fit
 from data.inspect.report import write_dataset_report
-from data.loader import Loader, stored_size
+from data.loader import OVERSIZE, Loader, stored_size
 from data.splits import (
     Splits,
     check_same_images,
@@ -33,7 +35,6 @@ from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.evaluation.validate import selection_metric, validate
-from maskrcnn.images import image_size
 from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import autocast, best_device
 from maskrcnn.inference.export import check_writable
@@ -206,15 +207,26 @@ def read_overrides(args: argparse.Namespace) -> tuple[dict[str, Any], Augmentati
 def open_splits(args: argparse.Namespace) -> Splits:
     """Read and check every image. Raises DataError."""
     root = resolve_data(args.data)
-    images = open_dataset(root, args.compartment, args.strict)
+    classes = parse_classes(args.classes) if args.classes else None
+    images = open_dataset(
+        root, args.compartment, args.strict, classes, args.format, args.mask_kind, OVERSIZE * largest_size(args)
+    )
     splits = k_fold(images, args.folds, args.fold, args.seed) if args.folds else train_val_split(images, args.seed)
     for skipped in splits.skipped:
         print(f"left out: {skipped}", file=sys.stderr)
     if splits.shared_with_train:
         count = len(splits.shared_with_train)
         print(f"warning: {count} validation images show a field of the training set", file=sys.stderr)
+    for note in splits.notes:
+        print(note)
     print(f"{root}: {len(splits.train)} training images, {len(splits.val)} validation images")
     return splits
+
+
+def largest_size(args: argparse.Namespace) -> int:
+    """The largest shorter side, in pixels, at which images can be trained on. Raises ValueError."""
+    preset = Config.torchvision().min_size if args.preset == "torchvision" else MAX_SIZE
+    return int(read_overrides(args)[0].get("min_size", preset))
 
 
 def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[str, Any]) -> MaskRCNN:
@@ -242,7 +254,7 @@ def open_phases(
     plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0, crop=0) if augmentation else None
 
     def open_loaders(images: SmearDataset, class_balance: float, *augmentations: Augmentation | None) -> list[Loader]:
-        sizes = [model.transform.resized_size(image_size(sample.instance_map)) for sample in images.samples]
+        sizes = [model.transform.resized_size(sample.size) for sample in images.samples]
         stored = images.downscaled([stored_size(size) for size in sizes]) if augmentation else images
         device = best_device()
         return [
@@ -297,7 +309,7 @@ def checkpoint_note(history: list[dict[str, Any]], best: dict[str, Any]) -> str:
 
 def main() -> int:
     """Every problem with the data or the arguments ends in one message, before training starts."""
-    args = parse_arguments(__doc__, COMPARTMENTS)
+    args = parse_arguments(__doc__, add_data_options)
     try:
         return train(args)
     except (ValueError, FloatingPointError, OSError) as error:

@@ -7,21 +7,29 @@ from pathlib import Path
 
 import torch
 
-from data.dataset import COMPARTMENTS
+from data.arguments import add_data_options
+from data.classes import classes_of_model, parse_classes
+from data.convert import TARGETS, convert_dataset
+from data.formats import FORMAT_HELP
 from data.inspect.augmentations import augmentation_page
 from data.inspect.background_control import control_of_splits
 from data.inspect.report import contact_sheet, dataset_report
-from data.splits import open_dataset, train_val_split
+from data.splits import MAX_SIDE, AnnotatedImages, open_dataset, train_val_split
 from data.synthetic.dataset import IMAGES, LAYOUTS, write_dataset
 from maskrcnn.inference.arguments import add_renamed_options
 
-EPILOG = """examples:
+EPILOG = (
+    """examples:
   python -m data check data/LISC                      what is in a folder, and what in it cannot be used
   python -m data background-control data/LISC         is the class given away by the slide?
   python -m data augmentations data/LISC --image 3    what training does to an image
   python -m data synthesize smears --images 250       a data set to try everything on
 
-python -m data COMMAND --help explains the options of a command. PATH is a folder in LISC's or the tutorial's layout."""
+python -m data COMMAND --help explains the options of a command. PATH is a folder as for train.py --data, in one
+of these formats, which is recognised by looking:
+"""
+    + FORMAT_HELP
+)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -41,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("path", type=Path, metavar="PATH", help="folder in LISC's or the tutorial's layout")
+    add("path", type=Path, metavar="PATH", help="folder of images and annotations, in any of the formats")
     add(
         "--contact-sheet",
         type=Path,
@@ -49,8 +57,7 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the figure to write (default: %(default)s)",
     )
-    add("--strict", action="store_true", help="fail if any file has to be left out")
-    add("--compartment", choices=COMPARTMENTS, default="whole-cell", help="what is annotated (default: %(default)s)")
+    add_data_options(parser)
     renamed = {"--sheet": "--contact-sheet", "--target": "--compartment (whole-cell or nucleus)"}
     add_renamed_options(parser, renamed)
     parser.epilog = """examples:
@@ -60,15 +67,25 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Read every image and mask of a folder, report what it contains, and draw a contact sheet with outlined cells."""
-    splits = train_val_split(open_dataset(args.path, args.compartment, args.strict))
+    splits = train_val_split(open_as_told(args, args.path))
     print(dataset_report(splits), flush=True)
     contact_sheet(splits).savefig(args.contact_sheet, dpi=80)
     print(f"contact sheet: {args.contact_sheet}")
 
 
+def open_as_told(
+    args: argparse.Namespace, path: Path, max_side: int | None = MAX_SIDE, pixels: bool = True
+) -> AnnotatedImages:
+    """The data set in a folder, read as the options of `add_data_options` say."""
+    classes = parse_classes(args.classes) if args.classes else None
+    options = (args.compartment, args.strict, classes, args.format, args.mask_kind, max_side)
+    return open_dataset(path, *options, pixels=pixels)
+
+
 def add_background_control_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("path", type=Path, metavar="PATH", help="folder of the images")
+    add_data_options(parser)
     add("--seed", type=int, default=0, help="of the cross-validation folds (default: %(default)s)")
     parser.epilog = "example: python -m data background-control data/LISC"
 
@@ -78,12 +95,13 @@ def background_control(args: argparse.Namespace) -> None:
 
     If the result is better than chance, the slides differ between the classes, and a model's accuracy on these data may in
     part be slide recognition."""
-    print(control_of_splits(train_val_split(open_dataset(args.path)), args.seed))
+    print(control_of_splits(train_val_split(open_as_told(args, args.path)), args.seed))
 
 
 def add_augmentations_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("path", type=Path, metavar="PATH", help="folder of the images")
+    add_data_options(parser)
     add("--image", type=int, default=0, help="number of a training image, from 0 on (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the random changes (default: %(default)s)")
     add(
@@ -98,12 +116,34 @@ def add_augmentations_arguments(parser: argparse.ArgumentParser) -> None:
 
 def augmentations(args: argparse.Namespace) -> None:
     """Draw a training image with each augmentation alone, then with all of them together."""
-    train = train_val_split(open_dataset(args.path)).train
+    train = train_val_split(open_as_told(args, args.path)).train
     torch.manual_seed(args.seed)
     donors = [train[i] for i in torch.randint(len(train), (8,)).tolist()]
     index = args.image % len(train)
     augmentation_page(train[index], donors, train.class_names).savefig(args.out, dpi=70)
     print(f"augmentations of {train.records[index].image}: {args.out}")
+
+
+def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("path", type=Path, metavar="PATH", help="folder of images and annotations, in any of the formats")
+    add("out", type=Path, metavar="OUT", help="new folder to write to")
+    add("--to", choices=TARGETS, required=True, help="the format to write")
+    add_data_options(parser)
+    parser.epilog = "example: python -m data convert via-project smears --to class-folders"
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Write a data set in another format, with its split, its classes and its images as they are.
+
+    Masks of cells that overlap cannot be kept apart in class folders and label maps: there a pixel belongs to the cell that
+    comes later. Label maps hold no classes; these are written beside them."""
+    images = open_as_told(args, args.path, max_side=None, pixels=False)
+    names = classes_of_model(images.dataset.class_names, args.classes)
+    options = (args.compartment, args.strict, names, args.format, args.mask_kind, None)
+    test = open_dataset(args.path, *options, test=True, pixels=False) if images.has_test else None
+    for line in convert_dataset(images, args.out, args.to, test):
+        print(line)
 
 
 def add_synthesize_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +191,7 @@ COMMANDS = {
         "predict classes from backgrounds alone",
     ),
     "augmentations": (add_augmentations_arguments, augmentations, "draw what training does to an image"),
+    "convert": (add_convert_arguments, convert, "write a data set in another format"),
     "synthesize": (add_synthesize_arguments, synthesize, "write a set of synthetic smears"),
 }
 

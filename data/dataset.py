@@ -4,43 +4,29 @@ Targets follow torchvision's detection models. Coordinates are continuous: pixel
 """
 
 import dataclasses
+import pickle
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from data.image_io import read_image_and_mask
-from data.masks import (
-    EIGHT_CONNECTED,
-    MAX_AREA,
-    MIN_AREA,
-    class_conflict,
-    class_from_greys,
-    label_instances,
-    label_nuclei,
-)
+from data.image_io import read_annotated
+from data.mask_kinds import kind_of_dataset
+from data.mask_values import read_mask_values
 from data.records import DataError, ImageRecord, RecordError, Skipped
+from data.regions import paste_regions
+from data.samples import Sample, downscale, make_sample, within, without_fragments
 from maskrcnn.config import LISC_CLASSES
+from maskrcnn.images import Size
+from maskrcnn.inference.image_io import readable
 
 COMPARTMENTS = ("whole-cell", "nucleus")
-
-
-class Sample(NamedTuple):
-    """An image and its annotation, stored compactly."""
-
-    image: Tensor  # uint8 [H, W, 3]
-    instance_map: Tensor  # [H, W], 0 is background, k the k-th cell; uint8, int32 for more than 255 cells
-    boxes: Tensor  # float32 [N, 4]
-    labels: Tensor  # int64 [N], 1..K
-    fragments: int  # components of the mask that are too small to be a cell
-    class_conflict: str = ""  # what the greys of the mask say, if not what the folder says
+MASKS_TO_LOOK_AT = 60  # to decide what the masks of a data set mean
 
 
 @dataclasses.dataclass
@@ -52,22 +38,30 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
              labels  int64 [N] in 1..K, index into class_names plus one; 0 is background
              masks   uint8 [N, H, W]
 
-    skipped: files that `read_dataset` left out.
+    skipped: files that `read_dataset` left out. remarks: what it mended in files. mask_kinds: how many masks are of which
+    kind.
     """
 
     records: list[ImageRecord]
     samples: list[Sample]
     class_names: tuple[str, ...]
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
+    mask_kinds: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by value, also for a worker process: shared one by one, tensors of many images use up file handles."""
+        fields = tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+        return _unpickle, (pickle.dumps(fields),)
 
     def subset(self, indices: Sequence[int]) -> "SmearDataset":
-        """Some of the images, not read again. `skipped` is empty there."""
+        """Some of the images, not read again. `skipped` and `remarks` are empty there."""
         return SmearDataset([self.records[i] for i in indices], [self.samples[i] for i in indices], self.class_names)
 
-    def downscaled(self, sizes: Sequence[tuple[int, int]]) -> "SmearDataset":
+    def downscaled(self, sizes: Sequence[Size]) -> "SmearDataset":
         """The same images, each reduced to its size (height, width) if it is larger, which saves time where every access
         would reduce it anyway. Boxes keep their fractions of a pixel."""
-        smaller = [_downscale(sample, size) for sample, size in zip(self.samples, sizes, strict=True)]
+        smaller = [downscale(sample, size) for sample, size in zip(self.samples, sizes, strict=True)]
         return SmearDataset(self.records, smaller, self.class_names)
 
     def __len__(self) -> int:
@@ -77,123 +71,83 @@ class SmearDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        image, instance_map, boxes, labels, *_ = self.samples[index]
-        numbers = torch.arange(1, len(labels) + 1, dtype=instance_map.dtype)
-        masks = (instance_map == numbers[:, None, None]).to(torch.uint8)  # [N, H, W]
-        pixels = image.permute(2, 0, 1).contiguous().float() / 255
-        return pixels, {"boxes": boxes.clone(), "labels": labels.clone(), "masks": masks}
+        sample = self.samples[index]
+        masks = torch.from_numpy(paste_regions(sample.regions, sample.size))  # [N, H, W]
+        pixels = sample.image.permute(2, 0, 1).contiguous().float() / 255
+        return pixels, {"boxes": sample.boxes.clone(), "labels": sample.labels.clone(), "masks": masks}
+
+
+def _unpickle(pickled: bytes) -> SmearDataset:
+    return SmearDataset(*pickle.loads(pickled))
 
 
 def read_dataset(
     records: Sequence[ImageRecord],
     class_names: Sequence[str] = LISC_CLASSES,
-    min_area: float = MIN_AREA,
     progress: bool = True,
     compartment: str = "whole-cell",
+    mask_kind: str | None = None,
+    max_side: int | None = None,
+    keep_empty: bool = True,
+    pixels: bool = True,
 ) -> SmearDataset:
     """Read all files at once, so that training never waits for the disk.
 
-    min_area: components of a mask below this fraction of the image are not cells. compartment: "whole-cell", or "nucleus"
-    (see `label_nuclei`). Records that cannot be used are left out and listed in `skipped`: unreadable ones, those without
-    a cell and, not as an error, those whose cells have no nucleus if nuclei are asked for.
+    compartment: "whole-cell", or "nucleus" (the pixels that masks mark as such). mask_kind: one of mask_kinds.KINDS; None:
+    it is decided from some of the masks. max_side: larger images are reduced so that their shorter side is that. keep_empty:
+    whether an image without a cell is one to train on; in LISC an empty mask is a slip. pixels: whether to keep those of the
+    images, which else are black. Records that cannot be used are in `skipped`; without the compartment not as an error.
     Raises DataError if no record can be used, ValueError for an unknown compartment.
     """
     if compartment not in COMPARTMENTS:
         raise ValueError(f"compartment {compartment!r} is not known; choose {' or '.join(COMPARTMENTS)}")
     dataset = SmearDataset([], [], tuple(class_names))
+    kind = mask_kind or look_at_masks(records)
+    remarks: list[tuple[str, ImageRecord]] = []
     for record in tqdm(records, "reading", unit="image", disable=None if progress else True, leave=False):
         try:
-            sample = read_sample(record, class_names, min_area, compartment)
+            annotated = read_annotated(record, class_names, kind, mask_kind is not None, keep_empty)
+            sample = make_sample(annotated, record, class_names, compartment, pixels)
         except RecordError as error:
             dataset.skipped += error.skipped
             continue
         dataset.records.append(record)
-        dataset.samples.append(sample)
+        dataset.samples.append(within(sample, max_side))
+        dataset.mask_kinds.update(annotated.kinds)
+        remarks += [(remark, record) for remark in dict.fromkeys(annotated.remarks)]
+    dataset.remarks = _listed(remarks)
+    _drop_fragments(dataset)
     if records and not dataset.records:
         raise DataError("\n  ".join([f"none of {len(records)} images can be used:", *map(str, dataset.skipped)]))
     return dataset
 
 
-def read_sample(
-    record: ImageRecord,
-    class_names: Sequence[str] = LISC_CLASSES,
-    min_area: float = MIN_AREA,
-    compartment: str = "whole-cell",
-) -> Sample:
-    """Read one record. Raises RecordError, also if its mask has no cell."""
-    image, mask = read_image_and_mask(record)
-    return make_sample(image, mask, record, class_names, min_area, compartment)
+def _drop_fragments(dataset: SmearDataset) -> None:
+    """Leave out the parts of masks that are too small to be a cell, and images that show nothing else."""
+    cleaned = list(zip(dataset.records, without_fragments(dataset.samples), strict=True))
+    reason = "every part of it is too small to be a cell; is it the annotation of this image?"
+    bad = [record for record, sample in cleaned if sample.fragments and not sample.regions]
+    dataset.skipped += [Skipped(record.annotation, reason) for record in bad]
+    dataset.records = [record for record, sample in cleaned if sample.regions or not sample.fragments]
+    dataset.samples = [sample for _, sample in cleaned if sample.regions or not sample.fragments]
 
 
-def make_sample(
-    image: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
-    record: ImageRecord,
-    class_names: Sequence[str] = LISC_CLASSES,
-    min_area: float = MIN_AREA,
-    compartment: str = "whole-cell",
-) -> Sample:
-    """From the pixels [H, W, 3] and mask greys [H, W] of an annotated record. Raises RecordError if there is no cell."""
-    assert record.mask is not None
-    cells = label_instances(mask, min_area)
-    count = int(cells.max())
-    fragments = ndimage.label(mask, EIGHT_CONNECTED)[1] - count
-    names = [record.label or class_from_greys(mask[cells == k]) for k in range(1, count + 1)]
-    _check_cells(cells, names, class_names, record)
-    conflict = class_conflict(record.label, mask, cells)
-    if compartment == "nucleus":
-        cells = label_nuclei(mask, cells)
-    boxes, labels = [], []
-    for name, slices in zip(names, ndimage.find_objects(cells, len(names)), strict=True):
-        if slices is not None:  # None for a cell without a nucleus
-            rows, columns = slices
-            boxes.append([columns.start, rows.start, columns.stop, rows.stop])
-            labels.append(class_names.index(name) + 1)
-    if not boxes:
-        what = "cell" if compartment == "whole-cell" else compartment
-        raise RecordError(Skipped(record.mask, f"no {what} in this mask", is_error=not names))
-    instance_map = _renumber(cells, len(names), len(boxes))
-    return Sample(
-        image=torch.from_numpy(image),
-        instance_map=torch.from_numpy(instance_map),
-        boxes=torch.tensor(boxes, dtype=torch.float32),
-        labels=torch.tensor(labels, dtype=torch.int64),
-        fragments=fragments,
-        class_conflict=conflict,
-    )
+def _listed(remarks: Sequence[tuple[str, ImageRecord]]) -> list[str]:
+    """Each remark once, with the first of the files that it is about, and their number."""
+    counts = Counter(remark for remark, _ in remarks)
+    first = dict(reversed(remarks))
+    others = {remark: f" (and {count - 1} more)" if count > 1 else "" for remark, count in counts.items()}
+    return [readable(f"{first[remark].annotation}{others[remark]}: {remark}") for remark in counts]
 
 
-def _check_cells(
-    cells: NDArray[np.int32], names: Sequence[str], class_names: Sequence[str], record: ImageRecord
-) -> None:
-    """Raise RecordError for a class that is not among class_names, and for a cell as large as the image."""
-    assert record.mask is not None
-    unknown = sorted(set(names) - set(class_names))
-    if unknown:
-        reason = f"shows a {unknown[0]}, which is not among the classes {', '.join(class_names)}"
-        raise RecordError(Skipped(record.image, reason))
-    if names and np.bincount(cells.ravel())[1:].max() > MAX_AREA * cells.size:
-        reason = "a cell as large as the image; is the mask inverted, or white all over?"
-        raise RecordError(Skipped(record.mask, reason))
-
-
-def _renumber(cells: NDArray[np.int32], count: int, left: int) -> NDArray[np.uint8] | NDArray[np.int32]:
-    """Numbers 1..left without gaps, in place of 1..count of which some may not occur."""
-    occurs = np.bincount(cells.ravel(), minlength=count + 1)[1:] > 0
-    numbers = np.concatenate([[0], np.cumsum(occurs)])
-    renumbered: NDArray[np.uint8] | NDArray[np.int32] = numbers.astype(np.uint8 if left < 256 else np.int32)[cells]
-    return renumbered
-
-
-def _downscale(sample: Sample, size: tuple[int, int]) -> Sample:
-    height, width = sample.instance_map.shape
-    if height <= size[0] or width <= size[1]:
-        return sample
-    # Pillow, not images.resize: it averages 8-bit pixels in integers, and a data set is stored in 8 bits.
-    image = Image.fromarray(sample.image.numpy()).resize(size[::-1], Image.Resampling.BILINEAR)
-    rows, columns = (  # the nearest pixel to the centre of each new one
-        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, (height, width), strict=True)
-    )
-    instance_map = sample.instance_map[rows[:, None], columns]
-    boxes = sample.boxes * torch.tensor([size[1] / width, size[0] / height]).repeat(2)
-    return sample._replace(image=torch.from_numpy(np.array(image)), instance_map=instance_map, boxes=boxes)
+def look_at_masks(records: Sequence[ImageRecord]) -> str:
+    """The kind of a data set's masks, from some of them that are spread evenly over it."""
+    files = [file for record in records for file in record.masks]
+    chosen = np.unique(np.linspace(0, max(len(files) - 1, 0), min(MASKS_TO_LOOK_AT, len(files))).astype(int))
+    found = []
+    for i in chosen:
+        try:
+            found.append(read_mask_values(files[i].path))
+        except RecordError:
+            continue  # it is named when its record is read
+    return kind_of_dataset(found)

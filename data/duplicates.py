@@ -3,12 +3,14 @@
 LISC contains some fields two or three times, shifted or identical. A model trained on one of them has seen the others.
 
 Two images show the same field if one can be shifted over the other so that they correlate where they overlap. All pairs are
-compared at a small size, by the Fourier transform; similar pairs once more at a larger size.
+compared at a small size, by the Fourier transform, or, of many images, those that share patches, at the shift that these
+have in common; similar pairs are compared once more at a larger size.
 
 Glossary: N images; H, W their size after downscaling; a shift is (down, right) in pixels of that size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -19,10 +21,16 @@ from scipy import ndimage
 from torch import Tensor
 from tqdm import tqdm
 
+from data.patch_matches import possible_pairs
+
 SMALL, LARGE = 96, 288  # longer side of an image in the first and the second comparison
 MIN_OVERLAP = 0.3  # of the image's area
 # In LISC the same field correlates by 0.92 or more, other fields by at most 0.31, where they are compared in full.
 CANDIDATE, SAME = 0.6, 0.75
+DOUBTFUL = 0.4  # at half of the small size, where the shift is known to two pixels
+ALL_PAIRS = 300  # images of one size; of more, only pairs that share patches are compared
+
+Texture = NDArray[np.float32]
 
 
 def duplicate_groups(images: Sequence[NDArray[np.uint8]], progress: bool = True) -> list[int]:
@@ -34,9 +42,8 @@ def duplicate_groups(images: Sequence[NDArray[np.uint8]], progress: bool = True)
     sizes = [image.shape for image in images]
     for size in dict.fromkeys(sizes):
         members = [i for i, other in enumerate(sizes) if other == size]
-        for a, b in _same_pairs([images[i] for i in members], progress):
-            first, second = sorted((group[members[a]], group[members[b]]))
-            group = [first if g == second else g for g in group]
+        for i, own in zip(members, _groups([images[i] for i in members], progress), strict=True):
+            group[i] = members[own]
     numbers = {g: k for k, g in enumerate(dict.fromkeys(group))}
     return [numbers[g] for g in group]
 
@@ -49,21 +56,55 @@ def members_by_group(groups: Sequence[int]) -> dict[int, list[int]]:
     return members
 
 
-def _same_pairs(images: Sequence[NDArray[np.uint8]], progress: bool) -> list[tuple[int, int]]:
+def _groups(images: Sequence[NDArray[np.uint8]], progress: bool) -> list[int]:
+    """For each image, of equal size, the number of one that stands for its group."""
     small = torch.stack([texture(image, SMALL) for image in images])
+    larger = lru_cache(maxsize=512)(lambda i: texture(images[i], LARGE))
+    parent = list(range(len(images)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    for i, j, are_alike in _candidates(small, progress):
+        if root(i) != root(j) and are_alike() and correlation(larger(i), larger(j)) > SAME:
+            parent[max(root(i), root(j))] = min(root(i), root(j))
+    return [root(i) for i in range(len(images))]
+
+
+def _candidates(small: Tensor, progress: bool) -> Iterator[tuple[int, int, Callable[[], bool]]]:
+    """Pairs of textures [N, H, W] that are worth a closer look, each with a function that takes it."""
+    if len(small) > ALL_PAIRS:
+        half, full = F.avg_pool2d(small, 2).numpy(), small.numpy()
+
+        def are_alike(i: int, j: int, down: int, right: int) -> bool:
+            roughly = _correlation_at(half[i], half[j], round(down / 2), round(right / 2))
+            return roughly > DOUBTFUL and _correlation_near(full[i], full[j], down, right) > CANDIDATE
+
+        for pair in possible_pairs(small, progress).tolist():
+            yield pair[0], pair[1], partial(are_alike, *pair)
+        return
     spectra, energies = _spectra(small), _energies(small)
-    large: dict[int, Tensor] = {}
-    pairs = []
-    for i in tqdm(
-        range(len(images) - 1), "looking for repeated fields", disable=None if progress else True, leave=False
-    ):
+    rows = range(len(small) - 1)
+    for i in tqdm(rows, "looking for repeated fields", disable=None if progress else True, leave=False):
         best = _best_correlation(spectra[i], spectra[i + 1 :], energies[i], energies[i + 1 :])
-        for j in (torch.nonzero(best > CANDIDATE).flatten() + i + 1).tolist():
-            for k in (i, j):
-                if k not in large:
-                    large[k] = texture(images[k], LARGE)
-            pairs += [(i, j)] if correlation(large[i], large[j]) > SAME else []
-    return pairs
+        yield from ((i, j, lambda: True) for j in (torch.nonzero(best > CANDIDATE).flatten() + i + 1).tolist())
+
+
+def _correlation_near(a: Texture, b: Texture, down: int, right: int) -> float:
+    """The best correlation of a with b at about this shift."""
+    return max(_correlation_at(a, b, down + y, right + x) for y in (-1, 0, 1) for x in (-1, 0, 1))
+
+
+def _correlation_at(a: Texture, b: Texture, down: int, right: int) -> float:
+    """The correlation of textures [H, W] over their overlap if b is shifted; -1 if that is too small."""
+    height, width = a.shape
+    if max(height - abs(down), 0) * max(width - abs(right), 0) < MIN_OVERLAP * height * width:
+        return -1.0
+    first = a[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)].ravel()
+    second = b[max(0, -down) : height + min(0, -down), max(0, -right) : width + min(0, -right)].ravel()
+    return float(first @ second / np.sqrt((first @ first) * (second @ second) + 1e-6))
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
@@ -80,7 +121,7 @@ def texture(image: NDArray[np.uint8], side: int) -> Tensor:
     all images similar.
     """
     height, width = image.shape[:2]
-    edge = max(height, width) // 100
+    edge = min(max(height, width) // 100, (min(height, width) - 1) // 2)
     inner = Image.fromarray(image).convert("L").crop((edge, edge, width - edge, height - edge))
     scale = side / max(inner.size)
     size = (max(8, round(inner.width * scale)), max(8, round(inner.height * scale)))

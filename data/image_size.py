@@ -17,7 +17,7 @@ STEP = 32  # sides are padded to a multiple of it
 
 def relative_box_sides(dataset: SmearDataset) -> Tensor:
     """Width and height of every cell's box as a fraction of its image's shorter side: [N, 2]."""
-    return torch.cat([(s.boxes[:, 2:] - s.boxes[:, :2]) / min(s.instance_map.shape) for s in dataset.samples])
+    return torch.cat([(s.boxes[:, 2:] - s.boxes[:, :2]) / min(s.size) for s in dataset.samples])
 
 
 def median_cell_side(dataset: SmearDataset) -> float:

@@ -9,8 +9,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,7 +23,10 @@ from data.dataset import SmearDataset
 OVERSIZE = 2
 
 
-class AugmentedBatches(Dataset[list[Sample]]):
+ArraySample = tuple[NDArray[Any], dict[str, NDArray[Any]]]
+
+
+class AugmentedBatches(Dataset[list[ArraySample]]):
     """Augmented batches: item [i, j, ...] is the batch of these images. weights [len(dataset)]: how often the cells of each
     image are pasted into others."""
 
@@ -33,8 +38,13 @@ class AugmentedBatches(Dataset[list[Sample]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, indices: list[int]) -> list[Sample]:
-        return random_dihedral([self._sample(i) for i in indices])
+    def __getitem__(self, indices: list[int]) -> list[ArraySample]:
+        """Arrays, which go through a pipe: tensors would go through /dev/shm, which in a container may hold 64 MB."""
+        samples = random_dihedral([self._sample(i) for i in indices])
+        return [
+            (image.numpy(), {name: value.contiguous().numpy() for name, value in target.items()})
+            for image, target in samples
+        ]
 
     def _sample(self, index: int) -> Sample:
         if self.augmentation is None:
@@ -46,7 +56,8 @@ class AugmentedBatches(Dataset[list[Sample]]):
 
 
 class Loader:
-    """Epochs of batches: as many images as there are, in random order, with random flips and quarter turns.
+    """Epochs of batches: as many images as there are, in random order, with random flips and quarter turns. The worker
+    processes stay from one epoch to the next.
 
     Yields lists of at most `batch_size` images and targets, on the device, as MaskRCNN takes them.
     wait_seconds: how long the model has waited for batches, over all epochs so far.
@@ -73,6 +84,16 @@ class Loader:
         self.batch_size, self.device, self.class_balance = batch_size, device, class_balance
         self.workers = suitable_workers(device) if workers is None else workers
         self.wait_seconds = 0.0
+        self.order: list[list[int]] = []  # of the epoch
+        # batch_size is None since an item of the sampler is a batch already.
+        self.loader = DataLoader(
+            self.batches,
+            sampler=self.order,
+            batch_size=None,
+            num_workers=self.workers,
+            collate_fn=_as_it_is,
+            persistent_workers=self.workers > 0,
+        )
 
     @property
     def copy_paste_on(self) -> bool:
@@ -90,19 +111,24 @@ class Loader:
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
         count = len(self.batches)
         order = torch.multinomial(self.batches.weights, count, replacement=self.class_balance > 0)
-        sampler = [indices.tolist() for indices in order.split(self.batch_size)]
-        pinned = self.device.type == "cuda"
+        self.order[:] = [indices.tolist() for indices in order.split(self.batch_size)]
         begun = time.perf_counter()
-        # batch_size is None since an item of the sampler is a batch already.
-        loader = DataLoader(self.batches, sampler=sampler, batch_size=None, num_workers=self.workers, pin_memory=pinned)
         with defer_sigint():
-            batches = iter(loader)
+            batches = iter(self.loader)
         for samples in batches:
-            images = [image.to(self.device, non_blocking=True) for image, _ in samples]
-            targets = [{k: v.to(self.device, non_blocking=True) for k, v in target.items()} for _, target in samples]
+            images = [self._on_device(image) for image, _ in samples]
+            targets = [{name: self._on_device(value) for name, value in target.items()} for _, target in samples]
             self.wait_seconds += time.perf_counter() - begun
             yield images, targets
             begun = time.perf_counter()
+
+    def _on_device(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+
+def _as_it_is(batch: list[ArraySample]) -> list[ArraySample]:
+    return batch
 
 
 def stored_size(size: Size) -> Size:

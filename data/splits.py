@@ -13,16 +13,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from data.classes import ClassChoice, choose_classes, without_single
 from data.dataset import SmearDataset, read_dataset
 from data.duplicates import duplicate_groups, members_by_group
 from data.formats import index_dataset
-from data.records import DataError, ImageRecord, Skipped
-from maskrcnn.config import LISC_CLASSES
+from data.formats.lisc import NAME as LISC
+from data.mask_kinds import CLASSES, CODES
+from data.records import DataError, DatasetIndex, ImageRecord, Skipped
 
 CACHE = ".same-fields.json"  # in the data set's folder
 # A few bad files do not stop a run; many are a sign that something is wrong with the folder.
 MAX_SKIPPED = 0.1
 DEFAULT_FOLDS = 5  # a data set without a split: one of so many folds is the validation set
+
+TELL_CLASSES = (CODES, CLASSES)  # kinds of masks that tell the class of a cell
+MAX_SIDE = 640  # pixels: larger images are kept with this shorter side, twice the largest that is trained on
 
 
 class AnnotatedImages(NamedTuple):
@@ -33,6 +38,8 @@ class AnnotatedImages(NamedTuple):
     groups: list[int]  # equal numbers: images of the same field of view
     provided_val: list[int] | None  # indices of the validation images; None: the data set brings no split
     skipped: list[Skipped]
+    notes: Sequence[str] = ()  # how the files were read, and what of them is not used
+    has_test: bool = False  # whether the data set has a test split, which is not among these
 
 
 class Splits(NamedTuple):
@@ -42,6 +49,7 @@ class Splits(NamedTuple):
     val: SmearDataset
     groups: list[int]  # of the training, then of the validation images: equal numbers show the same field
     skipped: list[Skipped]
+    notes: Sequence[str] = ()  # see AnnotatedImages
 
     @property
     def val_groups(self) -> list[int]:
@@ -60,31 +68,64 @@ def open_dataset(
     root: Path | str,
     compartment: str = "whole-cell",
     strict: bool = False,
-    class_names: Sequence[str] = LISC_CLASSES,
+    classes: ClassChoice | None = None,
+    format_name: str | None = None,
+    mask_kind: str | None = None,
+    max_side: int | None = MAX_SIDE,
     progress: bool = True,
     needs_train: bool = True,
+    test: bool = False,
+    pixels: bool = True,
 ) -> AnnotatedImages:
     """Find, read and check every image below root.
 
-    strict: no file may be left out. needs_train: see `index_dataset`. Raises DataError if the data cannot be used.
+    strict: no file may be left out. classes: --classes, None for those of the data. format_name, needs_train: see
+    `index_dataset`. mask_kind, max_side, pixels: see `read_dataset`. test: the images of the test split alone, as those to
+    validate on. Without pixels repeated fields are not looked for. Raises DataError if the data cannot be used.
     """
-    index = index_dataset(root, needs_train)
+    found = index_dataset(root, needs_train and not test, format_name)
+    found = _test_alone(found) if test else found
+    found = without_single(found) if mask_kind in TELL_CLASSES else found
+    index, names, dropped = choose_classes(found, classes)
     records = index.train + (index.val or [])
-    dataset = read_dataset(records, class_names, progress=progress, compartment=compartment)
+    dataset = read_dataset(records, names, progress, compartment, mask_kind, max_side, index.format != LISC, pixels)
     skipped = [*index.skipped, *dataset.skipped]
     check_unusable(index.root, skipped, len(records), strict)
-    groups = cached_groups(dataset, index.root / CACHE, progress)
-    train = set(index.train)
-    provided_val = None if index.val is None else [i for i, record in enumerate(dataset.records) if record not in train]
-    return AnnotatedImages(index.root, dataset, groups, provided_val, skipped)
+    if not any(len(sample.labels) for sample in dataset.samples):
+        raise DataError(f"{index.root}: no cell in any of {len(dataset)} images, so there is nothing to learn")
+    groups = cached_groups(dataset, index.root / CACHE, progress) if pixels else list(range(len(dataset)))
+    train = {id(record) for record in index.train}
+    provided_val = None if index.val is None else [i for i, r in enumerate(dataset.records) if id(r) not in train]
+    notes = [_how_it_was_read(index, dataset), *index.notes, *dropped, *dataset.remarks]
+    return AnnotatedImages(index.root, dataset, groups, provided_val, skipped, notes, bool(index.test))
+
+
+def _test_alone(index: DatasetIndex) -> DatasetIndex:
+    if not index.test:
+        raise DataError(f"{index.root}: read as {index.format}, and that has no test split")
+    return index._replace(train=[], val=list(index.test), test=())
+
+
+def _how_it_was_read(index: DatasetIndex, dataset: SmearDataset) -> str:
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in dataset.mask_kinds.most_common())
+    how = f"read as {index.format}" + (f"; masks: {kinds}" if kinds else "")
+    numbers = ", ".join(f"{k} {name}" for k, name in enumerate(dataset.class_names, start=1))
+    return how + (f"; their numbers: {numbers}" if dataset.mask_kinds[CLASSES] else "")
 
 
 def train_val_split(images: AnnotatedImages, seed: int = 0, needs_train: bool = True) -> Splits:
     """The data set's own split; without one, a stratified split by seed. Raises DataError if a side is empty (the training
     side may be, without needs_train)."""
-    if images.provided_val is None:
-        return k_fold(images, DEFAULT_FOLDS, 0, seed, needs_train)
-    return _split(images, images.provided_val, needs_train)
+    if images.provided_val is not None:
+        return _split(images, images.provided_val, needs_train)
+    strata = strata_of(images.dataset)
+    folds = stratified_group_folds(strata, images.groups, DEFAULT_FOLDS, seed)
+    groups_of = {
+        stratum: {g for s, g in zip(strata, images.groups, strict=True) if s == stratum} for stratum in set(strata)
+    }
+    # A class of a single field is trained on: validated on alone, it would never be found.
+    val = [i for i, fold in enumerate(folds) if fold == 0 and len(groups_of[strata[i]]) > 1]
+    return _split(images, val, needs_train)
 
 
 def k_fold(images: AnnotatedImages, folds: int, fold: int = 0, seed: int = 0, needs_train: bool = True) -> Splits:
@@ -94,8 +135,7 @@ def k_fold(images: AnnotatedImages, folds: int, fold: int = 0, seed: int = 0, ne
     """
     if not (folds >= 2 and 0 <= fold < folds):
         raise ValueError(f"folds must be 2 or more and fold from 0 to folds - 1, got {fold} of {folds}")
-    labels = [record.label for record in images.dataset.records]
-    parts = stratified_group_folds(labels, images.groups, folds, seed)
+    parts = stratified_group_folds(strata_of(images.dataset), images.groups, folds, seed)
     return _split(images, [i for i, part in enumerate(parts) if part == fold], needs_train)
 
 
@@ -110,12 +150,45 @@ def _split(images: AnnotatedImages, val: Sequence[int], needs_train: bool) -> Sp
         counts = f"{len(train)} images left to train on and {len(val)} to validate on"
         raise DataError(f"{images.root}: {counts}; add images")
     groups = [images.groups[i] for i in [*train, *val]]
-    return Splits(images.dataset.subset(train), images.dataset.subset(val), groups, images.skipped)
+    sides = images.dataset.subset(train), images.dataset.subset(val)
+    notes = [*images.notes, *(_class_notes(*sides) if train else [])]
+    return Splits(*sides, groups, images.skipped, notes)
+
+
+def _class_notes(train: SmearDataset, val: SmearDataset) -> list[str]:
+    """The classes that a side shows in no image, or in one."""
+    counts = [images_per_class(dataset) for dataset in (train, val)]
+    notes = []
+    for label, name in enumerate(train.class_names, start=1):
+        in_train, in_val = (count[label] for count in counts)
+        if in_train + in_val and min(in_train, in_val) < 2:
+            notes.append(
+                f"{name}: {in_train} images to train on, {in_val} to validate on; with fewer than 2 the figures of this "
+                "class mean little"
+            )
+    return notes
+
+
+def images_per_class(dataset: SmearDataset) -> Counter[int]:
+    """Label -> the number of images that show it."""
+    return Counter(label for sample in dataset.samples for label in sample.labels.unique().tolist())
+
+
+def strata_of(dataset: SmearDataset) -> list[str]:
+    """What each image is an example of: its class or, of several, the one that fewest images show; "" without a cell."""
+    count = images_per_class(dataset)
+    strata = []
+    for sample in dataset.samples:
+        present = sample.labels.unique().tolist()
+        rarest = min(present, key=lambda label: (count[label], label), default=0)
+        several = "several, " if len(present) > 1 else ""
+        strata.append(f"{several}{dataset.class_names[rarest - 1]}" if rarest else "")
+    return strata
 
 
 def fingerprints(dataset: SmearDataset) -> list[str]:
-    """A hash of the pixels of each image, the same wherever the file is stored."""
-    return [hashlib.sha256(sample.image.numpy().tobytes()).hexdigest()[:16] for sample in dataset.samples]
+    """The `Sample.fingerprint` of each image."""
+    return [sample.fingerprint for sample in dataset.samples]
 
 
 def overlap_warning(images: Sequence[str], trained_on: Iterable[str]) -> str:
@@ -149,27 +222,24 @@ def check_unusable(root: Path, skipped: Sequence[Skipped], count: int, strict: b
 
 def cached_groups(dataset: SmearDataset, cache: Path, progress: bool = True) -> list[int]:
     """`duplicate_groups` of a data set, stored in a file and used again as long as the images stay the same."""
-    images = [sample.image.numpy() for sample in dataset.samples]
-    digest = hashlib.sha256()
-    for image in images:
-        digest.update(repr(image.shape).encode())
-        digest.update(image.tobytes())
+    seen = " ".join(f"{sample.fingerprint} {sample.size}" for sample in dataset.samples)
+    digest = hashlib.sha256(seen.encode()).hexdigest()
     try:
         stored = json.loads(cache.read_text(encoding="utf-8"))
-        if stored["pictures"] == digest.hexdigest():
+        if stored["pictures"] == digest:
             return list(stored["groups"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no cache, or a damaged one: compute the groups again
-    groups = duplicate_groups(images, progress)
+    groups = duplicate_groups([sample.image.numpy() for sample in dataset.samples], progress)
     with contextlib.suppress(OSError):  # a read-only folder: compute the groups again next time
-        cache.write_text(json.dumps({"pictures": digest.hexdigest(), "groups": groups}), encoding="utf-8")
+        cache.write_text(json.dumps({"pictures": digest, "groups": groups}), encoding="utf-8")
     return groups
 
 
-def stratified_group_folds(labels: Sequence[str | None], groups: Sequence[int], folds: int, seed: int) -> list[int]:
+def stratified_group_folds(labels: Sequence[str], groups: Sequence[int], folds: int, seed: int) -> list[int]:
     """A fold, 0 to folds - 1, for each image: folds of equal size in each class, no group in two of them.
 
-    labels: the class of each image, None for several. Deterministic by seed.
+    labels: what each image is an example of. Deterministic by seed.
     """
     members = members_by_group(groups)
     fold_of = [0] * len(labels)

@@ -23,9 +23,11 @@ import data.colour
 import data.synthetic.cell
 import data.synthetic.smear
 from data.augment import Augmentation, flip_vertically
-from data.dataset import SmearDataset, make_sample
+from data.dataset import SmearDataset
+from data.image_io import Annotated
 from data.loader import Loader, stored_size
 from data.records import ImageRecord
+from data.samples import cells_of_codes, make_sample, without_fragments
 from data.synthetic.smear import draw_smear
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.config import LISC_CLASSES
@@ -42,10 +44,10 @@ def synthetic_images(labels: Sequence[Sequence[str]], seed: int) -> SmearDataset
     """Synthetic smears in memory, one for each list of classes. A cell for which there is no room is left out."""
     records, samples = [], []
     for k, names in enumerate(labels):
-        path = Path(f"synthetic {k}")
-        records.append(ImageRecord(path, path, None))
-        samples.append(make_sample(*draw_smear(names, np.random.default_rng([seed, k]), SIZE), records[-1]))
-    return SmearDataset(records, samples, LISC_CLASSES)
+        image, mask = draw_smear(names, np.random.default_rng([seed, k]), SIZE)
+        records.append(ImageRecord(Path(f"synthetic {k}")))
+        samples.append(make_sample(Annotated(image, cells_of_codes(mask), [], []), records[-1]))
+    return SmearDataset(records, without_fragments(samples), LISC_CLASSES)
 
 
 def synthetic_image(*labels: str, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,25 +1,37 @@
 """The folders of the 2019 tutorial, and of most people's own images: a split, images and masks, a folder per class.
 
-train|val / image|mask / <Class> / <name>.*
+train|val / image|mask / <Class> / <name>.*     also images, masks, labels; valid, validation; no split
 detect / image / *                              optional, without masks
 """
 
 from pathlib import Path
 
-from data.formats.folders import child, pair, unlabelled
-from data.records import DatasetIndex, Skipped
+from data.formats.files import child, folders, image_and_mask_folders, images_below, only, split_folders, unlabelled
+from data.formats.pairs import class_folder_records
+from data.records import DatasetIndex, ImageRecord, Skipped
 
-MARKERS = (("train", "image"), ("val", "image"))  # folders by which the format is recognised
+NAME = "class-folders"
+LAYOUT = "train/image/<Class>/<name>.png, train/mask/<Class>/<name>.png, val/..."
+IMAGES, MASKS = ("image",), ("mask", "label", "annotation")
+
+
+def recognises(root: Path) -> bool:
+    """By folders of images in which there are folders of classes."""
+    places = image_and_mask_folders(root, IMAGES, MASKS).values()
+    return any(images_below(each) for images, _ in places for folder in images for each in folders(folder))
 
 
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     """The records below root. Folders that are not as expected are added to problems."""
     skipped: list[Skipped] = []
-    sides = {name: child(root, name) for name in ("train", "val")}
-    records = {
-        name: pair(child(side, "image") or side / "image", child(side, "mask") or side / "mask", problems, skipped)
-        for name, side in sides.items()
-        if side
-    }
-    without_masks = unlabelled(child(root, "detect", "image"))
-    return DatasetIndex(root, records.get("train", []), records.get("val"), without_masks, skipped)
+    records: dict[str | None, list[ImageRecord]] = {}
+    for name, both in image_and_mask_folders(root, IMAGES, MASKS).items():
+        images, masks = map(only, both)
+        if images is None or masks is None:
+            side = split_folders(root)[name]
+            missing = side / ("image" if images is None else "mask")
+            problems.append(f"{missing}: no such folder, so {side} has images without masks or masks without images")
+            continue
+        records[name] = class_folder_records(images, masks, problems, skipped)
+    without_masks = unlabelled(child(child(root, "detect"), *IMAGES))
+    return DatasetIndex.of_splits(root, records, without_masks, skipped, NAME)

@@ -7,10 +7,12 @@ More Dataset without Ground Truth / ...
 
 from pathlib import Path
 
-from data.formats.folders import child, pair, unlabelled
+from data.formats.files import child, children, unlabelled
+from data.formats.pairs import class_folder_records
 from data.records import DatasetIndex, Skipped
 
-MARKERS = (("Main Dataset",),)  # folders by which the format is recognised
+NAME = "lisc"
+LAYOUT = "Main Dataset/<class>/1.bmp, Ground Truth Segmentation/<class>/areaforexpert1/1_expert.bmp"
 
 # LISC's masks lack this many pixels on every side of the image: 712 x 568 beside 720 x 576.
 MASK_MARGIN = 4
@@ -25,15 +27,21 @@ GREY_CODES = {
 }
 
 
+def recognises(root: Path) -> bool:
+    """By the names of its folders."""
+    return bool(children(root, "Main Dataset"))
+
+
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     """The records below root. Folders that are not as expected are added to problems."""
     without_masks = unlabelled(child(root, "More Dataset without Ground Truth"))
     masks = child(root, "Ground Truth Segmentation")
+    skipped: list[Skipped] = []
+    records = []
     if masks is None:
         problems.append(f"{root / 'Ground Truth Segmentation'}: no such folder; unzip all of the archive")
-        return DatasetIndex(root, [], None, without_masks, [])
-    # Only the first expert's masks: some copies of LISC also have those of a second expert.
-    masks = child(masks, "areaforexpert1") or masks
-    skipped: list[Skipped] = []
-    records = pair(child(root, "Main Dataset") or root, masks, problems, skipped)
-    return DatasetIndex(root, records, None, without_masks, skipped)
+    else:
+        # Only the first expert's masks: some copies of LISC also have those of a second expert.
+        masks = child(masks, "areaforexpert1") or masks
+        records = class_folder_records(child(root, "Main Dataset") or root, masks, problems, skipped)
+    return DatasetIndex(root, records, None, without_masks, skipped, NAME)

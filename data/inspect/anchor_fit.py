@@ -34,7 +34,7 @@ def best_anchor_ious(model: MaskRCNN, dataset: SmearDataset) -> Tensor:
     best = []
     anchors_at: dict[Size, Tensor] = {}  # size after resizing -> [A, 4]
     for sample in dataset.samples:
-        size = image_size(sample.instance_map)
+        size = sample.size
         resized = model.transform.resized_size(size)
         if resized not in anchors_at:
             anchors_at[resized] = _anchors(model, size)
@@ -51,7 +51,7 @@ def _anchors(model: MaskRCNN, size: Size) -> Tensor:
 
 
 def _plot_shapes(ax: Axes, model: MaskRCNN, dataset: SmearDataset) -> None:
-    sizes = [model.transform.resized_size(image_size(sample.instance_map)) for sample in dataset.samples]
+    sizes = [model.transform.resized_size(sample.size) for sample in dataset.samples]
     cells_per_image = torch.tensor([len(sample.boxes) for sample in dataset.samples])
     shorter = torch.tensor([min(size) for size in sizes]).repeat_interleave(cells_per_image)
     width, height = (relative_box_sides(dataset) * shorter[:, None]).unbind(dim=1)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from data.dataset import Sample
+from data.regions import union
+from data.samples import Sample
 from data.splits import Splits, stratified_group_folds
 
 QUANTILES = (5, 15, 30, 50, 70, 85, 95)
@@ -78,9 +79,8 @@ def control_of_splits(splits: Splits, seed: int = 0) -> str:
 
 def background_colours(sample: Sample) -> Tensor:
     """[D]: quantiles of red, green and blue over the pixels that are neither on a white cell nor near one."""
-    height, width = sample.instance_map.shape
-    halo = max(1, round(HALO * max(height, width)))
-    distance = ndimage.distance_transform_edt(sample.instance_map.numpy() == 0)
+    halo = max(1, round(HALO * max(sample.size)))
+    distance = ndimage.distance_transform_edt(~union(sample.regions, sample.size))
     background: NDArray[np.bool_] = distance > halo
     pixels = sample.image.numpy()[background] if background.any() else sample.image.numpy().reshape(-1, 3)
     return torch.from_numpy(np.percentile(pixels, QUANTILES, axis=0).ravel()).float()

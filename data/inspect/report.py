@@ -10,21 +10,28 @@ from matplotlib.figure import Figure
 from data.duplicates import members_by_group
 from data.inspect.background_control import control_of_splits
 from data.splits import Splits
+from maskrcnn.inference.image_io import readable
 from maskrcnn.visualization.drawing import draw_objects
 
 COLUMNS, ROWS = 6, 8  # of the contact sheet
+THUMBNAIL = 480  # pixels, the longer side of an image in it
 
 
 def dataset_report(splits: Splits) -> str:
     """Images, cells per class, sizes, doubtful classes, repeated fields, and the files that were left out and why."""
     names = splits.val.class_names
-    lines = [f"{'':14s}" + "".join(f"{name:>12s}" for name in ("images", *names))]
+    widths = [max(12, len(name) + 2) for name in names]
+    lines = [f"{'':14s}{'images':>12s}" + "".join(f"{name:>{w}s}" for name, w in zip(names, widths, strict=True))]
     for name, dataset in {"training": splits.train, "validation": splits.val}.items():
         cells = Counter(names[label - 1] for sample in dataset.samples for label in sample.labels.tolist())
-        lines.append(f"{name:14s}{len(dataset):12d}" + "".join(f"{cells[label]:12d}" for label in names))
+        counts = "".join(f"{cells[label]:{w}d}" for label, w in zip(names, widths, strict=True))
+        lines.append(f"{name:14s}{len(dataset):12d}{counts}")
     samples = [*splits.train.samples, *splits.val.samples]
-    sizes = Counter(f"{s.instance_map.shape[1]} x {s.instance_map.shape[0]}" for s in samples)
+    sizes = Counter(f"{round(s.size[1] / s.scale)} x {round(s.size[0] / s.scale)}" for s in samples)
     lines.append("sizes: " + ", ".join(f"{size} ({count})" for size, count in sizes.most_common()))
+    if reduced := sum(s.scale < 1 for s in samples):
+        lines.append(f"  {reduced} of them are kept smaller, at the size that training needs")
+    lines.append(f"images without a cell: {sum(not len(s.labels) for s in samples) or 'none'}")
     lines.append(f"cells per image: {_range([len(s.labels) for s in samples])}")
     sides = [max(box[2] - box[0], box[3] - box[1]) for s in samples for box in s.boxes.tolist()]
     lines.append(f"longer side of a cell's box, pixels: {_range(sides)}")
@@ -32,12 +39,13 @@ def dataset_report(splits: Splits) -> str:
     for record, sample in zip([*splits.train.records, *splits.val.records], samples, strict=True):
         if sample.class_conflict:
             lines.append(
-                f"class in doubt: {record.mask}: {sample.class_conflict}; its folder's, {record.label}, is used"
+                f"class in doubt: {record.annotation}: {sample.class_conflict}; its folder's, {record.label}, is used"
             )
     lines += _repeated_fields(splits)
+    lines += splits.notes
     lines.append(f"files left out: {len(splits.skipped) or 'none'}")
     lines += [f"  {item}" for item in splits.skipped]
-    return "\n".join(lines)
+    return readable("\n".join(lines))
 
 
 def contact_sheet(splits: Splits, count: int = COLUMNS * ROWS) -> Figure:
@@ -50,10 +58,12 @@ def contact_sheet(splits: Splits, count: int = COLUMNS * ROWS) -> Figure:
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, (dataset, i) in zip(axes.flat, chosen, strict=False):
-        image, target = dataset[i]
+        height, width = dataset.samples[i].size
+        scale = THUMBNAIL / max(height, width)
+        image, target = dataset.subset([i]).downscaled([(round(scale * height), round(scale * width))])[0]
         draw_objects(ax, image, target, dataset.class_names)
         file = dataset.records[i].image
-        ax.set_title(f"{file.parent.name}/{file.name}", fontsize=8)
+        ax.set_title(readable(f"{file.parent.name}/{file.name}"), fontsize=8, parse_math=False)
     return figure
 
 

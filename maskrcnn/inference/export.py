@@ -16,6 +16,7 @@ from torch import Tensor
 from maskrcnn.inference.colours import ColourRange, colour_figure
 from maskrcnn.inference.regionprops import regionprops
 
+PREDICTIONS = "predictions of maskrcnn"  # what the info of coco.json says, so that nobody takes them for annotations
 COLUMNS = (
     "file",
     "cell",
@@ -82,7 +83,8 @@ class PredictionWriter:
         rows = self.differential()
         _write_csv(paths[1], tuple(rows[0]), rows)
         categories = [{"id": k, "name": name} for k, name in enumerate(self.class_names, start=1)]
-        content = {"images": self.images, "categories": categories, "annotations": self.annotations}
+        info = {"description": PREDICTIONS}
+        content = {"info": info, "images": self.images, "categories": categories, "annotations": self.annotations}
         paths[2].write_text(json.dumps(content) + "\n", encoding="utf-8")
         if self.known_colours and self.colour_warning():
             paths.append(folder / "colours.png")

@@ -16,7 +16,7 @@ from maskrcnn.inference.arguments import add_colours, add_renamed_options, fract
 from maskrcnn.inference.colours import ColourRange, as_shown, colour_quantiles
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import PredictionWriter, check_writable, color_splash
-from maskrcnn.inference.image_io import IMAGE_EXTENSIONS, ImageError, load_image
+from maskrcnn.inference.image_io import IMAGE_EXTENSIONS, ImageError, load_image, readable
 from maskrcnn.inference.tta import predict
 from maskrcnn.model import MaskRCNN
 from maskrcnn.visualization.drawing import overlay
@@ -159,9 +159,9 @@ def predict_all(
         except ImageError as error:
             failed.append(str(error))
         except (OSError, RuntimeError, MemoryError) as error:  # disk or memory are full: the next may be smaller
-            failed.append(f"{path}: {error}")
+            failed.append(readable(f"{path}: {error}"))
         else:
-            writer.add(str(path), cells, colour_quantiles(pixels))
+            writer.add(readable(path), cells, colour_quantiles(pixels))
     return failed
 
 

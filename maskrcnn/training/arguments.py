@@ -1,7 +1,7 @@
 """The command line of train.py."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn import __version__
@@ -29,10 +29,9 @@ RENAMED = {
     "--set": "--override",
     "--target": "--compartment (whole-cell or nucleus)",
 }
-EPILOG = """--data is a folder in one of two layouts, recognised from its folders:
-  LISC as unzipped      Main Dataset/<class>/N.bmp and Ground Truth Segmentation/<class>/areaforexpert1/N_expert.bmp
-  class folders         train|val/image|mask/<Class>/<name>.png, any non-zero grey of a mask is the cell
-or the word synthetic: a set of synthetic smears is written to data/synthetic-smears once, and used.
+EPILOG = """--data is a folder in one of the formats of --format, which is recognised by looking, or the word synthetic: a
+set of synthetic smears is written to data/synthetic-smears once, and used. `python -m data check PATH` says how a folder is
+read.
 
 The run folder then contains
   data.txt           what the data are, what was left out, whether the background alone gives the class away
@@ -54,13 +53,18 @@ examples:
   python train.py --resume runs/LISC"""
 
 
-def parse_arguments(description: str, compartments: Sequence[str]) -> argparse.Namespace:
-    """The arguments, and beside them `changes`: those of CHANGEABLE that were given."""
+def parse_arguments(
+    description: str, add_data_options: Callable[[argparse._ArgumentGroup], None]
+) -> argparse.Namespace:
+    """The arguments, and beside them `changes`: those of CHANGEABLE that were given. add_data_options: adds the options that
+    data/ knows."""
     parser = argparse.ArgumentParser(
         description=description, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"maskrcnn {__version__}")
-    _add_data(parser.add_argument_group("data"), compartments)
+    data = parser.add_argument_group("data")
+    _add_data(data)
+    add_data_options(data)
     _add_run(parser.add_argument_group("run"))
     _add_training(parser.add_argument_group("training"))
     _add_recipe(parser.add_argument_group("recipe (docs/recipe.md says what each part gives)"))
@@ -86,13 +90,11 @@ def parse_arguments(description: str, compartments: Sequence[str]) -> argparse.N
     return args
 
 
-def _add_data(group: argparse._ArgumentGroup, compartments: Sequence[str]) -> None:
+def _add_data(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--data", default=DATA, metavar="PATH", help="folder of the images, or synthetic (default: %(default)s)")
-    add("--compartment", choices=compartments, default="whole-cell", help="what to segment (default: %(default)s)")
     add("--folds", type=positive_int, metavar="K", help="cross-validation: divide all images into K parts")
     add("--fold", type=natural, default=0, metavar="k", help="validate on part k, from 0 on (default: %(default)s)")
-    add("--strict", action="store_true", help="stop if any file cannot be used, instead of leaving it out")
 
 
 def _add_run(group: argparse._ArgumentGroup) -> None:

@@ -1,0 +1,66 @@
+"""QuPath's GeoJSON, one file per image: polygons with holes, several of them as one cell, the class of each.
+
+<name>.geojson beside <name>.tif (or in a folder of its own); also in train, val
+"""
+
+from pathlib import Path
+from typing import Any
+
+from data.classes import SINGLE
+from data.formats.files import ImageFinder, files_below
+from data.formats.json_files import objects, peek_json, read_json
+from data.formats.per_image import Described, each_shape, index_of_files
+from data.records import DatasetIndex, Shape
+from data.shapes import polygon
+
+NAME = "geojson"
+LAYOUT = "<name>.geojson of QuPath for each image"
+
+
+def recognises(root: Path) -> bool:
+    """By the ending, or by the keys of its JSON files."""
+    return bool(_files(root))
+
+
+def read_index(root: Path, problems: list[str]) -> DatasetIndex:
+    """The records below root. A file without features is of an image without a cell."""
+    find = ImageFinder(root)
+
+    def locate(file: Path) -> tuple[Path, Path]:
+        return find.by_stem(file.stem, file.parent), file
+
+    return index_of_files(root, _files(root), locate, _read_shapes, NAME)
+
+
+def _files(root: Path) -> list[Path]:
+    files = files_below(root)
+    return [file for file in files if file.suffix.lower() == ".geojson"] or [
+        file for file in files if file.suffix.lower() == ".json" and '"Feature' in peek_json(file)
+    ]
+
+
+def _read_shapes(file: Path, image: Path) -> Described:
+    content = read_json(file)
+    features = content.get("features", [content]) if isinstance(content, dict) else content
+    named = ((f"feature {number}", feature) for number, feature in enumerate(objects(features, "features")))
+    return Described(each_shape(named, _shape))
+
+
+def _shape(feature: dict[str, Any], entry: str) -> Shape:
+    """Raises ValueError for what is no polygon."""
+    geometry = feature.get("geometry") or {}
+    kind = geometry.get("type")
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise ValueError(f"a {kind or 'feature without geometry'} is not the outline of a cell")
+    parts = [geometry["coordinates"]] if kind == "Polygon" else geometry["coordinates"]
+    if not parts or not all(parts):
+        raise ValueError(f"a {kind} without coordinates")
+    return Shape(_label(feature), tuple(tuple(map(polygon, rings)) for rings in parts), None, entry)
+
+
+def _label(feature: dict[str, Any]) -> str:
+    """QuPath's class: a name, or the several names of a derived class."""
+    found = (feature.get("properties") or {}).get("classification")
+    if isinstance(found, dict):
+        found = found.get("name") or ": ".join(map(str, found.get("names") or ()))
+    return str(found or SINGLE).strip()

@@ -1,0 +1,79 @@
+"""ImageJ's regions of interest: a .zip of the ROI manager, or a single .roi file, for each image.
+
+<name>.zip, <name>_RoiSet.zip or RoiSet_<name>.zip beside <name>.tif (or in a folder of its own); <name>.roi for one cell
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from data.classes import SINGLE
+from data.formats.files import ImageFinder, files_below
+from data.formats.per_image import Described, each_shape, index_of_files
+from data.records import DataError, DatasetIndex, Shape
+from data.shapes import ellipse, polygon, rectangle
+
+NAME = "imagej"
+LAYOUT = "<name>.zip (or <name>_RoiSet.zip) of ImageJ's ROI manager for each image"
+ROI_SET = r"[-_ ]?(?:roi[-_ ]?set|rois?)[-_ ]?"
+
+
+def recognises(root: Path) -> bool:
+    """By the endings of its files, where a zip has the name of an image."""
+    files = _files(root)
+    find = ImageFinder(root) if files else None
+    return find is not None and any(find.knows(_stem(file, find)) for file in files)
+
+
+def read_index(root: Path, problems: list[str]) -> DatasetIndex:
+    """The records below root. Raises DataError without the package that reads the files."""
+    try:
+        from roifile import roiread
+    except ImportError as error:
+        raise DataError(f"{root}: ImageJ's files need the package roifile: pip install 'mask-rcnn[formats]'") from error
+    find = ImageFinder(root)
+
+    def locate(file: Path) -> tuple[Path, Path]:
+        return find.by_stem(_stem(file, find), file.parent), file
+
+    def describe(file: Path, image: Path) -> Described:
+        try:
+            found = roiread(file)
+        except Exception as error:  # a damaged file makes the reader raise nearly anything
+            raise ValueError(f"not ImageJ's regions ({error})") from error
+        if not isinstance(found, list):
+            found.name = "" if found.name == file.stem else found.name  # a single one is named after its file
+            found = [found]
+        return Described(each_shape([(f"region {i} ({roi.name})", roi) for i, roi in enumerate(found, 1)], _shape))
+
+    return index_of_files(root, _files(root), locate, describe, NAME)
+
+
+def _files(root: Path) -> list[Path]:
+    return [file for file in files_below(root) if file.suffix.lower() in (".zip", ".roi")]
+
+
+def _stem(file: Path, find: ImageFinder) -> str:
+    """The name of its image without ending: its own, or its own without RoiSet."""
+    bare = re.sub(f"^{ROI_SET}|{ROI_SET}$", "", file.stem, flags=re.IGNORECASE)
+    return bare if not find.knows(file.stem) and bare else file.stem
+
+
+def _shape(region: Any, entry: str) -> Shape:
+    """The class is the name without its number ("neutrophil-3"), unless ImageJ gave it from the position (0123-0456)."""
+    name = re.sub(r"[-_ ]*\d+$", "", region.name or "")
+    label = name if re.search("[A-Za-z]", name) else SINGLE
+    kind = region.roitype.name
+    left, top, width, height = region.left, region.top, region.right - region.left, region.bottom - region.top
+    if region.subpixelrect:  # the whole numbers are only its bounding box
+        left, top, width, height = region.xd, region.yd, region.widthd, region.heightd
+    if kind == "OVAL":
+        return Shape(label, ((ellipse(left + width / 2, top + height / 2, width / 2, height / 2),),), None, entry)
+    if kind == "RECT" and not region.composite:
+        return Shape(label, ((rectangle(left, top, width, height),),), None, entry)
+    if kind not in ("POLYGON", "FREEHAND", "TRACED", "RECT"):
+        raise ValueError(f"a {kind.lower()} is not the outline of a cell")
+    rings = tuple(map(polygon, region.coordinates(multi=True)))
+    if not rings:
+        raise ValueError("has no outline")
+    return Shape(label, (rings,), None, entry)

@@ -1,0 +1,124 @@
+"""YOLO's polygons: a line per cell, its class and the corners of its outline as fractions of the image.
+
+images/train/<name>.png, labels/train/<name>.txt, or train/images/, train/labels/; names in data.yaml or classes.txt
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from data.formats.files import children, files_below, folders, images_below, key, plain
+from data.formats.per_image import Described, each_shape, index_of_files
+from data.records import DatasetIndex, Shape
+from data.shapes import polygon
+from maskrcnn.inference.image_io import ImageError, image_size
+
+NAME = "yolo"
+LAYOUT = "images/train/<name>.png, labels/train/<name>.txt (or train/images, train/labels), data.yaml"
+NAME_FILES = ("classes.txt", "obj.names", "names.txt")
+OUTSIDE = 0.5  # fraction of the image by which an outline may reach over its edge
+
+
+def recognises(root: Path) -> bool:
+    """By folders of labels with text files in them."""
+    return bool(_label_files(root))
+
+
+def read_index(root: Path, problems: list[str]) -> DatasetIndex:
+    """The records below root. An empty text file is of an image without a cell."""
+    names = read_names(root)
+    if not names:
+        problems.append(f"{root}: the names of the classes are missing; expected them in data.yaml or classes.txt")
+    images: dict[str, list[Path]] = {}
+    for image in images_below(root):
+        if "label" not in map(plain, image.relative_to(root).parts[:-1]):  # as pictures of the labels are
+            images.setdefault(_place(image, root), []).append(image)
+
+    def locate(file: Path) -> tuple[Path, Path]:
+        found = images.get(_place(file, root), [])
+        if len(found) > 1:
+            raise ValueError(f"is for {found[0]} or {found[1]}; give them different names")
+        if not found:
+            raise ValueError("no image of that name in the folder images beside labels")
+        return found[0], file
+
+    def describe(file: Path, image: Path) -> Described:
+        return _read_shapes(file, image, names)
+
+    return index_of_files(root, _label_files(root), locate, describe, NAME, tuple(names.values()))
+
+
+def read_names(root: Path) -> dict[int, str]:
+    """Number -> class, from a .yaml with `names` (a list or number: name), or a file with a name per line."""
+    for file in files_below(root):
+        if file.suffix.lower() in (".yaml", ".yml"):
+            names = _names_of_yaml(file.read_text(encoding="utf-8-sig", errors="replace"))
+        elif file.name.lower() in NAME_FILES:
+            lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            names = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
+        else:
+            continue
+        if names:
+            return names
+    return {}
+
+
+def _names_of_yaml(text: str) -> dict[int, str]:
+    """The ways in which `names` is written: in brackets or in lines, as a list or as number: name."""
+    found = re.search(r"^names[ \t]*:(.*)", text, re.MULTILINE | re.DOTALL)
+    if not found:
+        return {}
+    inline = re.match(r"\s*[\[{](.*?)[\]}]", found[1], re.DOTALL)
+    if inline:
+        entries = re.findall(r"""(?:\d+\s*:\s*)?(?:'[^']*'|"[^"]*"|[^,'"\s][^,]*)""", inline[1])
+    else:
+        lines = [re.sub(r"(^|\s)#.*", "", line).rstrip() for line in found[1].splitlines()]
+        entries = []
+        for line in filter(None, lines):
+            if not re.match(r"\s*-\s|\s+['\"]?\d+['\"]?\s*:", line):
+                break  # the next key
+            entries.append(re.sub(r"^\s*-\s", "", line))
+    names: dict[int, str] = {}
+    for entry in entries:
+        parts = re.match(r"""\s*(?:['"]?(\d+)['"]?\s*:\s*)?(.*)""", entry, re.DOTALL)
+        assert parts is not None  # it matches anything
+        names[int(parts[1]) if parts[1] else len(names)] = parts[2].strip().strip("'\"")
+    return names
+
+
+def _label_files(root: Path) -> list[Path]:
+    labels = [folder for place in (root, *folders(root)) for folder in children(place, "labels")]
+    return [f for folder in labels for f in files_below(folder) if f.suffix == ".txt" and f.name not in NAME_FILES]
+
+
+def _place(file: Path, root: Path) -> str:
+    """Folders and name without images and labels, by which a text file and its image are the same."""
+    parts = [key(f"{part}.") for part in file.parent.relative_to(root).parts if plain(part) not in ("image", "label")]
+    return "/".join([*parts, key(file)])
+
+
+def _read_shapes(file: Path, image: Path, names: dict[int, str]) -> Described:
+    """Raises ValueError, naming the line."""
+    try:
+        height, width = image_size(image)
+    except ImageError as error:
+        raise ValueError(str(error)) from error
+
+    def shape_of(line: str, entry: str) -> Shape:
+        words = line.split()
+        try:
+            kind, coordinates = float(words[0]), np.array(words[1:], np.float64)
+        except ValueError as error:
+            raise ValueError(f"not a class and coordinates ({error})") from error
+        if kind not in names:
+            raise ValueError(f"class {words[0]} is not among the names ({', '.join(names.values())})")
+        if len(coordinates) == 4:
+            raise ValueError("only a box; export polygons (segmentation)")
+        ring = polygon(coordinates)
+        if ring.min() < -OUTSIDE or ring.max() > 1 + OUTSIDE:
+            raise ValueError("coordinates are fractions of the image's width and height, from 0 to 1")
+        return Shape(names[int(kind)], ((ring * (width, height),),), None, entry)
+
+    lines = enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1)
+    return Described(each_shape([(f"line {number}", line) for number, line in lines if line.strip()], shape_of))

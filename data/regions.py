@@ -1,0 +1,72 @@
+"""The masks of an image's cells, stored compactly: each cut to its bounding box. They may overlap."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+BoolMask = NDArray[np.bool_]
+
+
+class Region(NamedTuple):
+    """One cell: its mask within its bounding box, which has the corner (top, left) in the image."""
+
+    top: int
+    left: int
+    mask: BoolMask  # [h, w], with a pixel in each outermost row and column
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x1, y1, x2, y2 in pixels; x2 is the last column + 1."""
+        return self.left, self.top, self.left + self.mask.shape[1], self.top + self.mask.shape[0]
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns in the image."""
+        return slice(self.top, self.top + self.mask.shape[0]), slice(self.left, self.left + self.mask.shape[1])
+
+
+def region_of(mask: BoolMask, top: int = 0, left: int = 0) -> Region | None:
+    """The region of a mask [H, W] whose first pixel is (top, left) of the image; None for a mask without a pixel."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Region(top + int(rows[0]), left + int(columns[0]), inner.copy())
+
+
+def regions_of_label_map(label_map: NDArray[np.integer]) -> list[Region]:
+    """The regions of the numbers 1, 2, ... of a label map [H, W], without those that do not occur."""
+    found = enumerate(ndimage.find_objects(label_map), start=1)
+    return [
+        Region(slices[0].start, slices[1].start, label_map[slices] == number)
+        for number, slices in found
+        if slices is not None
+    ]
+
+
+def union(regions: Sequence[Region], size: tuple[int, int]) -> BoolMask:
+    """[H, W]: where there is any of them."""
+    covered = np.zeros(size, bool)
+    for region in regions:
+        covered[region.slices] |= region.mask
+    return covered
+
+
+def paste_regions(regions: Sequence[Region], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """[N, H, W]: the whole mask of each."""
+    masks = np.zeros((len(regions), *size), np.uint8)
+    for mask, region in zip(masks, regions, strict=True):
+        mask[region.slices] = region.mask
+    return masks
+
+
+def downscale_region(region: Region, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Region | None:
+    """The region in an image that keeps only these rows and columns, in rising order; None if nothing of it is left."""
+    (x1, y1, x2, y2) = region.box
+    top, bottom = np.searchsorted(rows, (y1, y2))
+    left, right = np.searchsorted(columns, (x1, x2))
+    kept = region.mask[(rows[top:bottom] - y1)[:, None], columns[left:right] - x1]
+    return region_of(kept, int(top), int(left))
