@@ -30,11 +30,19 @@ ORDER = {
     """,
     "data": """
         __init__ records colour
+        regions classes
+        shapes
         formats
-        image_io masks laboratory
-        dataset duplicates augment
+        mask_values laboratory
+        mask_kinds
+        mask_mending
+        masks
+        image_io
+        samples
+        dataset patch_matches augment
+        duplicates arguments
         splits loader image_size
-        inspect synthetic
+        inspect synthetic convert
         __main__
     """,
 }
@@ -153,6 +161,7 @@ def test_only_what_is_declared_is_imported():
     required = {line.split()[0] for line in setup["options"]["install_requires"].split("\n") if line}
     allowed = {INSTALLED_AS.get(name, name) for name in required} | {"maskrcnn", "data"} | set(sys.stdlib_module_names)
     assert "torchvision" not in allowed
+    allowed |= set(setup["options.extras_require"]["formats"].split())
     graph = import_graph({**LIBRARY, **SCRIPTS})
     packages = {path: {target.split(".")[0] for target in targets} for path, targets in graph.items()}
     assert {path: names - allowed for path, names in packages.items() if names - allowed} == {}

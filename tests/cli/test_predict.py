@@ -1,5 +1,8 @@
 """predict.py as a user calls it."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -72,7 +75,8 @@ def test_images_in_other_colours_are_shown_to_the_model_in_those_of_training(
         code, printed = call("predict.py", strange, *arguments, "--colours", option)
         assert code == 0
         assert ("the model saw them with the white balance of training" in printed) == (option == "adapt")
-        assert call("evaluate.py", "--data", tmp_path, *arguments, "--colours", option)[0] == 0
+        code, errors = call("evaluate.py", "--data", tmp_path, *arguments, "--colours", option)
+        assert code == 0, errors
         report = (tmp_path / "out/report.html").read_text(encoding="utf-8")
         assert f"--colours {option}: images in colours far from those of training" in report
     bright = np.asarray(Image.open(usual)).mean() / 255
@@ -126,3 +130,20 @@ def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path, run):
     result = run("evaluate.py", "--data", smears, "--checkpoint", finished[0], "--out", tmp_path / "report", "--tta")
     assert result.returncode == 0, result.stderr
     assert "test-time augmentation" in (tmp_path / "report/report.html").read_text()
+
+
+def test_names_that_are_not_utf8_are_read_and_written_escaped(finished, smears, tmp_path, call):
+    """As an old Windows archive leaves them when it is unpacked on Linux."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    name = os.path.join(os.fsencode(folder), b"caf\xe9.png")
+    try:
+        shutil.copy(smears / "val/image/Neutrophil/Neutrophil_9.png", name)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    out = tmp_path / "out"
+    code, errors = call("predict.py", folder, "--checkpoint", finished[0], "--out", out, "--score-threshold", 0.0)
+    assert (code, errors) == (0, "")
+    for file in ("cells.csv", "differential.csv"):
+        assert r"caf\xe9.png" in (out / file).read_text(encoding="utf-8")
+    assert os.path.exists(os.path.join(os.fsencode(out), b"caf\xe9_overlay.png"))

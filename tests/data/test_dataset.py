@@ -1,4 +1,5 @@
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from data.dataset import SmearDataset, make_sample, read_dataset
-from data.formats import index_dataset
-from data.records import DataError, ImageRecord, RecordError
+from data.dataset import SmearDataset, read_dataset
+from data.image_io import Annotated
+from data.masks import Cell
+from data.records import DataError, ImageRecord, MaskFile, RecordError
+from data.regions import Region
+from data.samples import make_sample
+from data.splits import open_dataset
 from maskrcnn.config import LISC_CLASSES
 
 H, W = 96, 120
@@ -36,7 +41,11 @@ def write_record(folder: Path, mask, label="monocyte", image=None) -> ImageRecor
     name = f"{len(list(folder.iterdir())):02d}"
     image = noise(H, W, 3) if image is None else image
     image_path, mask_path = write(folder / f"{name}.png", image), write(folder / f"{name}_mask.png", mask)
-    return ImageRecord(image_path, mask_path, label)
+    return record_of(image_path, mask_path, label)
+
+
+def record_of(image: Path, mask: Path, label: str | None = "monocyte") -> ImageRecord:
+    return ImageRecord(image, (MaskFile(mask, label),))
 
 
 def read(*records, **options) -> SmearDataset:
@@ -80,7 +89,7 @@ def test_files_are_read_once(tmp_path):
     record = write_record(tmp_path, rectangles((10, 20, 40, 50, 9)))
     dataset = read(record)
     record.image.unlink()
-    record.mask.unlink()
+    record.annotation.unlink()
     assert dataset[0][0].shape == (3, H, W)
 
 
@@ -93,7 +102,7 @@ def test_labels_follow_the_given_class_names(tmp_path):
 def test_more_cells_than_a_byte_can_count(tmp_path):
     mask = np.zeros((100, 120), np.uint8)
     mask[::3, ::4] = 200  # 34 rows of 30 single pixels
-    dataset = read(write_record(tmp_path, mask, image=noise(100, 120, 3)), min_area=0)
+    dataset = read(write_record(tmp_path, mask, image=noise(100, 120, 3)))
     masks = dataset[0][1]["masks"]
     assert masks.shape[0] == 34 * 30
     assert masks.sum((1, 2)).eq(1).all()
@@ -105,7 +114,7 @@ def test_as_many_cells_as_a_byte_can_just_count(tmp_path, compartment):
     mask[::6, ::8] = 75  # 17 rows of 15: 255
     mask[::6, 1::8] = 100
     record = write_record(tmp_path, mask, image=noise(100, 120, 3))
-    target = read(record, min_area=0, compartment=compartment)[0][1]
+    target = read(record, compartment=compartment)[0][1]
     assert len(target["boxes"]) == 255
     assert target["masks"].sum((1, 2)).eq(2 if compartment == "whole-cell" else 1).all()
 
@@ -129,7 +138,7 @@ def test_the_smaller_masks_of_lisc_get_four_pixels_on_every_side(tmp_path):
 def test_a_mask_of_another_size_is_refused(tmp_path, size):
     record = write_record(tmp_path, rectangles((10, 10, 60, 60, 9), size=size))
     text = error_of(record)
-    assert str(record.mask) in text
+    assert str(record.annotation) in text
     assert f"{size[1]} x {size[0]}" in text
     assert f"{W} x {H}" in text
 
@@ -163,21 +172,32 @@ def test_masks_of_colour_palette_one_bit_and_jpeg(tmp_path):
     image = write(tmp_path / "image.png", noise(H, W, 3))
     for name, pixels in masks.items():
         mask = write(tmp_path / name, pixels)
-        target = read(ImageRecord(image, mask, "monocyte"))[0][1]
+        target = read(record_of(image, mask))[0][1]
         error = 1 if name.endswith("jpg") else 0  # at the edge; without the threshold it is up to 7
         assert (target["boxes"] - torch.tensor([[10.0, 20, 41, 50]])).abs().max() <= error
 
 
-def test_an_image_with_an_empty_mask_is_left_out_and_listed(tmp_path):
-    good, empty = (
-        write_record(tmp_path, rectangles((10, 10, 40, 40, 9))),
-        write_record(tmp_path, np.zeros((H, W), np.uint8)),
-    )
+def test_an_image_without_a_cell_is_a_negative(tmp_path):
+    good = write_record(tmp_path, rectangles((10, 10, 40, 40, 9)))
+    empty = write_record(tmp_path, np.zeros((H, W), np.uint8))
     dataset = read(empty, good)
+    assert dataset.records == [empty, good]
+    assert not dataset.skipped
+    shapes = {name: tuple(value.shape) for name, value in dataset[0][1].items()}
+    assert shapes == {"boxes": (0, 4), "labels": (0,), "masks": (0, H, W)}
+    shapes = {name: tuple(value.shape) for name, value in dataset.downscaled([(H // 2, W // 2)] * 2)[0][1].items()}
+    assert shapes == {"boxes": (0, 4), "labels": (0,), "masks": (0, H // 2, W // 2)}
+
+
+def test_an_empty_mask_is_left_out_and_listed_where_it_is_a_slip(tmp_path):
+    """As in LISC."""
+    good = write_record(tmp_path, rectangles((10, 10, 40, 40, 9)))
+    empty = write_record(tmp_path, np.zeros((H, W), np.uint8))
+    dataset = read(empty, good, keep_empty=False)
     assert dataset.records == [good]
     assert len(dataset) == 1
-    assert [item.path for item in dataset.skipped] == [empty.mask]
-    assert str(empty.mask) in error_of(empty)  # an error if all are empty
+    assert [item.path for item in dataset.skipped] == [empty.annotation]
+    assert str(empty.annotation) in error_of(empty, keep_empty=False)  # an error if all are empty
 
 
 def test_a_mask_with_greys_of_another_class_than_its_folder_is_noted(tmp_path):
@@ -258,19 +278,20 @@ def test_only_images_that_are_larger_both_ways_are_downscaled(tmp_path):
 
 def test_every_bad_image_and_mask_is_left_out_and_named(tmp_path, bad_files):
     mask = write(tmp_path / "mask.png", rectangles((10, 10, 40, 40, 9)))
-    good = ImageRecord(tmp_path / "whole.png", mask, "monocyte")
-    dataset = read(
-        *(ImageRecord(path, mask, "monocyte") for path in bad_files.values()), good, good._replace(mask=None)
-    )
+    good = record_of(tmp_path / "whole.png", mask)
+    dataset = read(*(record_of(path, mask) for path in bad_files.values()), good, good._replace(masks=()))
     assert dataset.records == [good]
     assert [item.path for item in dataset.skipped] == [*bad_files.values(), good.image]  # the last is without a mask
-    dataset = read(good, *(good._replace(mask=path) for path in bad_files.values()))
+    bad_masks = [
+        path for kind, path in bad_files.items() if "bit" not in kind and kind != "float TIFF"
+    ]  # those are fine
+    dataset = read(good, *(record_of(good.image, path) for path in bad_masks))
     assert dataset.records == [good]
-    assert [item.path for item in dataset.skipped] == list(bad_files.values())
+    assert [item.path for item in dataset.skipped] == bad_masks
 
 
 def test_image_and_mask_of_one_record_are_both_named(bad_files):
-    text = error_of(ImageRecord(bad_files["text"], bad_files["zero bytes"], "monocyte"))
+    text = error_of(record_of(bad_files["text"], bad_files["zero bytes"]))
     assert str(bad_files["text"]) in text
     assert str(bad_files["zero bytes"]) in text
 
@@ -293,10 +314,11 @@ def test_no_records_are_no_images():
 @pytest.mark.skipif("BCCD" not in os.environ, reason="the environment variable BCCD names no folder of real smears")
 def test_real_smears_where_there_are_some():
     """The masks of an image together are the mask of the file, and every box is the one of its mask."""
-    records = index_dataset(os.environ["BCCD"]).val[::10]
-    dataset = read(*records)
-    assert dataset.records == records
-    for i, (_, mask, label) in enumerate(records):
+    images = open_dataset(os.environ["BCCD"], progress=False, max_side=None)
+    dataset = images.dataset.subset(images.provided_val[::10])
+    records = dataset.records
+    for i, record in enumerate(records):
+        mask, label = record.annotation, record.label.lower()
         _, target = dataset[i]
         assert torch.equal(target["masks"].amax(0).bool(), torch.from_numpy(np.array(Image.open(mask)) > 0))
         assert set(target["labels"].tolist()) == {LISC_CLASSES.index(label) + 1}
@@ -307,7 +329,71 @@ def test_real_smears_where_there_are_some():
 
 @pytest.mark.parametrize("white", [1.0, 0.85])
 def test_an_inverted_or_white_mask_is_no_cell_as_large_as_the_image(white):
-    mask = np.full((100, 100), 255, np.uint8)
-    mask[: round(100 * (1 - white)), :] = 0
+    top = round(100 * (1 - white))
+    cell = Cell(Region(top, 0, np.ones((100 - top, 100), bool)), "lymphocyte")
+    annotated = Annotated(np.zeros((100, 100, 3), np.uint8), [cell], [], [])
     with pytest.raises(RecordError, match=r"m\.png: a cell as large as the image"):
-        make_sample(np.zeros((100, 100, 3), np.uint8), mask, ImageRecord(Path("i.png"), Path("m.png"), "lymphocyte"))
+        make_sample(annotated, record_of(Path("i.png"), Path("m.png")))
+
+
+def squares(*sides: int) -> np.ndarray:
+    """[100, 160]: squares side by side."""
+    mask = np.zeros((100, 160), np.uint8)
+    left = 0
+    for side in sides:
+        mask[:side, left : left + side] = 255
+        left += side + 2
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("masks", "kept"),
+    [
+        # The typical area is 40 x 40 = 1,600, and 5 % of it are 80 pixels: 9 x 9 is a cell, 8 x 8 a fragment.
+        ([(40, 40, 40)], [3]),
+        ([(40, 40, 8)], [2]),
+        ([(40, 40, 9)], [3]),
+        # Beside small ones in its own mask a small one is a cell, down to 0.5 % of 1,600 = 8 pixels.
+        ([(40, 40, 40), (8, 8, 8)], [3, 3]),
+        ([(40, 40, 40), (8, 8, 2)], [3, 2]),
+        ([(40, 40, 40), (3, 3, 3)], [3, 3]),
+        # A clump does not make cells fragments: beside three of 10 x 10 pixels one of 70 x 70.
+        ([(10, 10, 10, 10), (10, 10, 10, 70), (10, 10, 10, 10), *[(10, 10, 10, 10)] * 12], [4] * 15),
+    ],
+)
+def test_a_fragment_is_tiny_beside_the_cells_of_its_mask_and_of_the_data_set(tmp_path, masks, kept):
+    dataset = read(*(write_record(tmp_path, squares(*sides), image=noise(100, 160, 3)) for sides in masks))
+    assert [len(sample.labels) for sample in dataset.samples] == kept
+    assert [sample.fragments for sample in dataset.samples] == [len(m) - k for m, k in zip(masks, kept)]
+
+
+def test_an_image_with_nothing_but_fragments_is_left_out_and_listed(tmp_path):
+    cells = write_record(tmp_path, squares(40, 40, 40), image=noise(100, 160, 3))
+    speck = write_record(tmp_path, squares(2), image=noise(100, 160, 3))
+    dataset = read(cells, speck)
+    assert dataset.records == [cells]
+    (skipped,) = dataset.skipped
+    assert skipped.path == speck.annotation
+    assert "too small to be a cell" in skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"), [((400, 600), 0.25), ((600, 400), 0.25), ((100, 150), 1.0), ((90, 3000), 1.0)]
+)
+def test_large_images_are_kept_at_the_size_that_training_needs(tmp_path, size, scale):
+    mask = np.zeros(size, np.uint8)
+    mask[20:60, 40:100] = 255
+    sample = read(write_record(tmp_path, mask, image=noise(*size, 3)), max_side=100).samples[0]
+    assert sample.scale == scale
+    assert sample.size == tuple(round(side * scale) for side in size)
+    assert sample.boxes.tolist() == [[40 * scale, 20 * scale, 100 * scale, 60 * scale]]
+    assert sample.regions[0].mask.sum() == 40 * 60 * scale**2
+
+
+def test_a_data_set_is_pickled_by_value(tmp_path):
+    """Shared through file handles, tensors of many images would use them up in the processes of a loader."""
+    dataset = read(*(write_record(tmp_path, rectangles((10, 20, 40, 50, 9))) for _ in range(3)))
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.records == dataset.records
+    assert all(torch.equal(a.image, b.image) for a, b in zip(again.samples, dataset.samples))
+    assert torch.equal(again[2][1]["masks"], dataset[2][1]["masks"])

@@ -26,6 +26,13 @@ def photographed_again(image: np.ndarray, seed: int) -> np.ndarray:
     return np.clip(again, 0, 255).astype(np.uint8)
 
 
+@pytest.fixture(params=["every pair", "pairs that share patches"])
+def search(request, monkeypatch):
+    """Both ways to search: of few images and of many."""
+    monkeypatch.setattr("data.duplicates.ALL_PAIRS", 300 if request.param == "every pair" else 0)
+
+
+@pytest.mark.usefixtures("search")
 def test_identical_and_shifted_fields_are_found_and_no_others(wide):
     a, b, c, d = wide
     images = [
@@ -70,6 +77,7 @@ def test_correlation_is_that_of_the_overlap():
     assert correlation(a, b) == pytest.approx(best, abs=1e-4)
 
 
+@pytest.mark.usefixtures("search")
 def test_groups_are_transitive(wide):
     """a = b and b = c puts c with a, though a and c overlap too little to be compared."""
     smear = np.concatenate([wide[0], wide[1][:, ::-1]], axis=1)
@@ -78,6 +86,7 @@ def test_groups_are_transitive(wide):
     assert duplicate_groups(images, progress=False) == [0, 0, 0]
 
 
+@pytest.mark.usefixtures("search")
 def test_only_images_of_one_size_are_compared(wide):
     large, small = crop(wide[0], 0, 0), crop(wide[1], 0, 0)[:300, :400]
     assert duplicate_groups([small, large, small, large], progress=False) == [0, 1, 0, 1]
@@ -85,6 +94,15 @@ def test_only_images_of_one_size_are_compared(wide):
     assert duplicate_groups([], progress=False) == []
 
 
+@pytest.mark.usefixtures("search")
+def test_images_of_any_size_and_shape_are_taken():
+    rng = np.random.default_rng(0)
+    sizes = [(1, 1), (1, 1), (5, 7), (5, 7), (12, 900), (12, 900), (900, 12), (900, 12), (31, 33), (31, 33)]
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    assert duplicate_groups([*images, images[-1]], progress=False)[-3:] == [8, 9, 9]
+
+
+@pytest.mark.usefixtures("search")
 def test_empty_fields_are_not_taken_for_the_same_field():
     plain = [np.full((200, 300, 3), shade, np.uint8) for shade in (200, 210)]
     assert duplicate_groups(plain, progress=False) == [0, 1]

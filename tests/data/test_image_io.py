@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.image_io import align_mask, read_image_and_mask
-from data.records import ImageRecord, RecordError
+from data.image_io import align_mask, read_annotated
+from data.mask_kinds import BINARY, CODES, INSTANCES
+from data.records import ImageRecord, MaskFile, RecordError, Shape
 from maskrcnn.inference.image_io import ImageError, load_image
 
 
@@ -63,27 +64,85 @@ def test_a_file_of_several_images_is_refused(tmp_path):
     assert load_image(tmp_path / "one.tif").shape == (9, 12, 3)
 
 
-def test_image_and_mask_come_as_arrays_of_one_size(tmp_path):
+@pytest.mark.parametrize("compression", ["tiff_lzw", "raw"])
+def test_a_tiff_of_greys_is_turned_upright(tmp_path, compression):
+    greys = np.random.default_rng(0).integers(0, 256, (9, 12), dtype=np.uint8)
+    Image.fromarray(greys).save(tmp_path / "turned.tif", tiffinfo={0x0112: 6}, compression=compression)
+    assert np.array_equal(load_image(tmp_path / "turned.tif")[..., 0], np.rot90(greys, -1))
+
+
+@pytest.fixture
+def record(tmp_path) -> ImageRecord:
+    """An image of 32 x 29 with two masks: one of two squares, and one of LISC's size of a square with a nucleus."""
     pixels = np.random.default_rng(0).integers(0, 256, (29, 32, 3), dtype=np.uint8)
-    greys = np.random.default_rng(1).integers(0, 256, (21, 24), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "image.png")
-    Image.fromarray(greys).save(tmp_path / "mask.png")
-    image, mask = read_image_and_mask(ImageRecord(tmp_path / "image.png", tmp_path / "mask.png", None))
-    assert np.array_equal(image, pixels)
-    assert np.array_equal(mask, np.pad(greys, 4))  # LISC's margin, on every side
+    squares, coded = np.zeros((29, 32), np.uint8), np.zeros((21, 24), np.uint8)
+    squares[2:8, 2:8] = squares[2:8, 12:18] = 255
+    coded[10:20, 10:20], coded[13:17, 13:17] = 175, 200
+    for name, values in (("image", pixels), ("squares", squares), ("coded", coded)):
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    masks = MaskFile(tmp_path / "squares.png", "disc"), MaskFile(tmp_path / "coded.png", "monocyte")
+    return ImageRecord(tmp_path / "image.png", masks)
 
 
-def test_all_unusable_files_of_a_record_are_named_at_once(tmp_path, bad_files):
-    record = ImageRecord(bad_files["text"], bad_files["zero bytes"], "monocyte")
+def test_an_image_comes_with_the_cells_of_all_its_masks(record):
+    found = read_annotated(record, ("disc", "monocyte"), BINARY)
+    assert np.array_equal(found.image, np.asarray(Image.open(record.image)))
+    assert [(cell.label, cell.region.box) for cell in found.cells] == [
+        ("disc", (2, 2, 8, 8)),
+        ("disc", (12, 2, 18, 8)),
+        ("monocyte", (14, 14, 24, 24)),  # LISC's margin of 4, on every side
+    ]
+    assert found.cells[2].nucleus.box == (17, 17, 21, 21)
+    assert found.kinds == [BINARY, BINARY]
+    assert found.remarks == []
+
+
+def test_a_mask_of_one_cell_is_one_cell_whatever_its_parts(record):
+    file = record.masks[0]._replace(one_cell=True)
+    [cell] = read_annotated(record._replace(masks=(file,)), ("disc",), BINARY).cells
+    assert (cell.label, cell.region.box, int(cell.region.mask.sum())) == ("disc", (2, 2, 18, 8), 72)
+
+
+def test_a_kind_that_is_forced_holds_for_masks_that_could_not_have_it(record):
+    only = record._replace(masks=record.masks[1:])
+    assert read_annotated(only, ("monocyte",), INSTANCES, forced=True).kinds == [INSTANCES]
+    assert len(read_annotated(only, ("monocyte",), INSTANCES, forced=True).cells) == 2
+    assert read_annotated(only, ("monocyte",), INSTANCES).kinds == [INSTANCES]  # codes can be numbers
+    white = record._replace(masks=record.masks[:1])
+    assert read_annotated(white, ("disc",), INSTANCES).kinds == [BINARY]
+    assert read_annotated(white, ("disc",), CODES).kinds == [CODES]
+
+
+def test_all_unusable_files_of_a_record_are_named_at_once(record, bad_files):
+    masks = (MaskFile(bad_files["zero bytes"], "a"), MaskFile(bad_files["missing"], "a"))
     with pytest.raises(RecordError) as error:
-        read_image_and_mask(record)
-    assert [item.path for item in error.value.skipped] == [record.image, record.mask]
+        read_annotated(ImageRecord(bad_files["text"], masks), ("a",), BINARY)
+    assert [item.path for item in error.value.skipped] == [bad_files[k] for k in ("text", "zero bytes", "missing")]
     with pytest.raises(RecordError, match="has no mask"):
-        read_image_and_mask(record._replace(mask=None))
+        read_annotated(ImageRecord(record.image), ("a",), BINARY)
+
+
+def test_shapes_are_cells_and_those_of_an_image_of_another_size_are_refused(record):
+    square = np.array([[3, 4], [9, 4], [9, 11], [3, 11]], float)
+    thin = np.array([[5, 5], [5.2, 5], [5.2, 5.2]])
+    shapes = (Shape("disc", ((square,),)), Shape("disc", ((thin,),)))
+    drawn = ImageRecord(record.image, shapes=shapes, size=(29, 32))
+    found = read_annotated(drawn, ("disc",), BINARY)
+    assert [(cell.label, cell.region.box) for cell in found.cells] == [("disc", (3, 4, 9, 11))]
+    assert found.remarks == ["a shape that is too thin to cover a pixel is left out"]
+    assert read_annotated(drawn._replace(shapes=()), ("disc",), BINARY).cells == []
+    with pytest.raises(RecordError, match=r"is for image\.png of 29 x 32 pixels, and the file has 32 x 29"):
+        read_annotated(drawn._replace(size=(32, 29)), ("disc",), BINARY)
 
 
 @pytest.mark.parametrize("size", [(28, 32), (29, 31), (37, 40), (21, 32), (25, 28)])
-def test_a_mask_of_another_size_is_refused(tmp_path, size):
-    mask = Image.new("L", size[::-1])
+def test_a_mask_of_another_size_is_refused(record, size):
     with pytest.raises(RecordError, match=f"mask is {size[1]} x {size[0]}, its image 32 x 29"):
-        align_mask(mask, tmp_path / "mask.png", (29, 32))
+        align_mask(np.zeros(size, np.int64), record, record.masks[0], (29, 32))
+
+
+def test_a_mask_of_the_size_of_the_image_or_of_lisc_is_aligned(record):
+    values = np.random.default_rng(1).integers(0, 256, (29, 32))
+    assert np.array_equal(align_mask(values, record, record.masks[0], (29, 32)), values)
+    assert np.array_equal(align_mask(values, record, record.masks[0], (37, 40))[4:-4, 4:-4], values)
+    assert align_mask(values, record, record.masks[0], (37, 40)).sum() == values.sum()

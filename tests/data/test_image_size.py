@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from data.dataset import Sample, SmearDataset
+from data.dataset import SmearDataset
 from data.image_size import median_cell_side, relative_box_sides, size_for_cells
+from data.samples import Sample
 from maskrcnn.config import LISC_CLASSES
 
 

@@ -1,16 +1,23 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from data.augment import Augmentation
-from data.dataset import Sample, SmearDataset
+from data.dataset import SmearDataset
 from data.loader import Loader, defer_sigint, inverse_frequency_weights, stored_size
+from data.regions import Region
+from data.samples import Sample
 from maskrcnn.config import LISC_CLASSES
 
 CPU = torch.device("cpu")
@@ -83,14 +90,13 @@ def test_images_may_be_stored_at_twice_the_size_of_the_model():
     """Large images are downscaled to it once; the batches have the model's size and look the same."""
     pixels = torch.rand(1, 3, 10, 15, generator=torch.Generator().manual_seed(0))
     smooth = torch.nn.functional.interpolate(pixels, (200, 300), mode="bicubic").clamp(0, 1)[0]
-    cell = torch.zeros(200, 300, dtype=torch.uint8)
-    cell[50:150, 100:200] = 1
+    cell = Region(50, 100, np.ones((100, 100), bool))
     image = (255 * smooth).byte().permute(1, 2, 0).contiguous()
-    sample = Sample(image, cell, torch.tensor([[100.0, 50, 200, 150]]), torch.tensor([1]), 0)
+    sample = Sample(image, [cell], torch.tensor([[100.0, 50, 200, 150]]), torch.tensor([1]))
     large = SmearDataset([None], [sample], LISC_CLASSES)
     size = (40, 60)
     stored = large.downscaled([stored_size(size)])
-    assert stored.samples[0].instance_map.shape == (80, 120)
+    assert stored.samples[0].size == (80, 120)
     off = Augmentation(zoom=0, stain=0, light=0, blur=0, copies=0)
     loaders = [Loader(dataset, 1, CPU, off, [size], workers=0) for dataset in (large, stored)]
     batches = []
@@ -202,3 +208,63 @@ def test_images_have_the_models_size_with_augmentation_and_their_own_without():
     for augmentation, expected in ((Augmentation(), {(40, 60), (60, 40)}), (None, {(20, 30), (30, 20)})):
         loader = Loader(Numbered(20), 2, CPU, augmentation, [(40, 60)] * 20, workers=0)
         assert {tuple(image.shape[1:]) for images, _ in loader for image in images} == expected
+
+
+def test_workers_stay_from_one_epoch_to_the_next_and_the_order_changes():
+    class Workers(Numbered):
+        def __getitem__(self, index: int):
+            image, target = super().__getitem__(index)
+            return image, {**target, "worker": torch.tensor([os.getpid()])}
+
+    torch.manual_seed(0)
+    loader = Loader(Workers(8), 2, CPU, workers=2)
+    epochs = [[target for _, targets in loader for target in targets] for _ in range(2)]
+    first, second = ({int(target["worker"]) for target in targets} for targets in epochs)
+    assert first == second
+    assert len(first) == 2
+    assert os.getpid() not in first
+    orders = [[int(target["labels"]) for target in targets] for targets in epochs]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(8))
+
+
+def test_batches_go_through_a_pipe_and_not_through_shared_memory():
+    """A container has 64 MB of /dev/shm unless it is told otherwise, and a loader that fills it hangs."""
+    batch = Loader(Numbered(2), 2, CPU, workers=0).batches[[0, 1]]
+    arrays = [array for image, target in batch for array in (image, *target.values())]
+    assert len(bytes(ForkingPickler.dumps(batch))) > sum(array.nbytes for array in arrays)
+
+
+MANY_IMAGES = """
+import multiprocessing, resource, sys
+import torch
+from pathlib import Path
+from data.dataset import SmearDataset
+from data.loader import Loader
+from data.records import ImageRecord
+from data.samples import Sample
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+    samples = [
+        Sample(torch.full((8, 8, 3), k, dtype=torch.uint8), [], torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+        for k in range(200)
+    ]
+    dataset = SmearDataset([ImageRecord(Path(str(k))) for k in range(200)], samples, ("cell",))
+    loader = Loader(dataset, 4, torch.device("cpu"), workers=2)
+    for _ in range(2):
+        print(sorted(round(255 * float(image[0, 0, 0])) for images, _ in loader for image in images) == list(range(200)))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has spawn alone, and no limit of open files to set")
+def test_workers_start_in_any_way_with_more_images_than_open_files_are_allowed(tmp_path, method):
+    """fork is Linux's default before Python 3.14, forkserver since then; spawn is that of macOS and Windows."""
+    script = tmp_path / "many_images.py"
+    script.write_text(MANY_IMAGES, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, script, method]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.stdout.split() == ["True", "True"], result.stderr[-2000:]

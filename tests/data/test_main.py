@@ -1,5 +1,6 @@
 """The commands python -m data check | background-control | augmentations | synthesize."""
 
+import json
 import os
 import subprocess
 import sys
@@ -74,6 +75,29 @@ def test_check_of_nuclei(run, lisc, tmp_path):
     assert "no nucleus in this mask" in result.stdout
     assert result.stdout.splitlines()[1].split()[2] == "0"  # no basophils
     assert (tmp_path / "nuclei.png").is_file()
+
+
+def test_convert_keeps_the_test_split_with_the_classes_of_training(run, tmp_path):
+    for k, (side, label) in enumerate((("train", "b"), ("train", "a"), ("val", "a"), ("test", "b"))):
+        for kind in ("image", "mask"):
+            pixels = np.random.default_rng(k).integers(0, 256, (48, 64, 3), np.uint8)
+            if kind == "mask":
+                pixels = np.zeros((48, 64), np.uint8)
+                pixels[10:30, 10 : 20 + k] = 255
+            path = tmp_path / "set" / side / kind / label / f"{k}.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(pixels).save(path)
+    result = run("convert", tmp_path / "set", tmp_path / "out", "--to", "coco")
+    assert result.code == 0, result.stderr
+    assert "4 images with 4 cells" in result.stdout
+    for side, label in (("train", "a"), ("val", "a"), ("test", "b")):
+        content = json.loads((tmp_path / f"out/annotations/instances_{side}.json").read_text())
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        assert names == {1: "a", 2: "b"}
+        assert label in {names[annotation["category_id"]] for annotation in content["annotations"]}
+    again = run("check", tmp_path / "out")
+    assert "read as coco" in again.stdout
+    assert "the test split (1 images) is left alone" in again.stdout
 
 
 def test_strict_makes_a_bad_file_an_error(run, tmp_path):

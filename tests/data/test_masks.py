@@ -1,3 +1,5 @@
+"""From numbers to cells. Areas, classes and nuclei are those of rectangles drawn here."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,71 +7,154 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from data.formats.lisc import GREY_CODES
-from data.masks import class_conflict, label_instances, label_nuclei
+from data.mask_kinds import BINARY, CLASSES, CODES, COLOURS, INSTANCES
+from data.mask_values import MaskValues
+from data.masks import MaskError, cells_of_mask, class_by_exact_code, nucleus
+from data.regions import region_of
+
+NAMES = ("disc", "sickle", "target")
 
 
-def rectangles(*corners, size=(96, 120)) -> np.ndarray:
+def rectangles(*corners, size=(96, 120), greys=None) -> np.ndarray:
     """Corners x1, y1, x2, y2; x2 and y2 are past the end. Each rectangle has its own grey."""
-    mask = np.zeros(size, np.uint8)
-    for grey, (x1, y1, x2, y2) in enumerate(corners, start=8):
+    mask = np.zeros(size, np.int64)
+    for grey, (x1, y1, x2, y2) in zip(greys or range(8, 99), corners):
         mask[y1:y2, x1:x2] = grey
     return mask
 
 
+def cells(values: np.ndarray, kind: str = BINARY, has_class: bool = True, names=NAMES):
+    return cells_of_mask(MaskValues(values, "greys"), kind, has_class, names).cells
+
+
+def boxes(values: np.ndarray, kind: str = BINARY, **options):
+    return [cell.region.box for cell in cells(values, kind, **options)]
+
+
 def test_diagonal_neighbours_are_one_cell_and_a_gap_of_one_pixel_makes_two():
-    assert label_instances(rectangles((0, 0, 10, 10), (10, 10, 20, 20))).max() == 1
-    found = label_instances(rectangles((0, 0, 10, 10), (11, 0, 21, 10)))
-    assert found.max() == 2
-    assert (found[:10, :10] == 1).all()
-    assert (found[:10, 11:21] == 2).all()
+    assert boxes(rectangles((0, 0, 10, 10), (10, 10, 20, 20))) == [(0, 0, 20, 20)]
+    assert boxes(rectangles((0, 0, 10, 10), (11, 0, 21, 10))) == [(0, 0, 10, 10), (11, 0, 21, 10)]
 
 
-@pytest.mark.parametrize(
-    ("width", "kept"),
-    [
-        # 100 x 100 pixels: 0.05 % is 5 pixels. The large one has 10 x 10: 5 % is 5 pixels as well.
-        (4, False),
-        (5, True),
-    ],
-)
-def test_fragments_below_the_thresholds_are_dropped(width, kept):
-    mask = rectangles((50, 50, 60, 60), (0, 0, width, 1), size=(100, 100))
-    assert label_instances(mask).max() == 1 + kept
-    # The large one is ten times larger, so the fragment is below the second threshold.
-    mask = rectangles((50, 50, 100, 70), (0, 0, width, 1), size=(100, 100))
-    assert label_instances(mask).max() == 1
-    assert label_instances(mask, min_area=0, min_area_of_largest=0).max() == 2
+@given(arrays(np.int64, (9, 12), elements=st.sampled_from([0, 0, 0, 1])))
+def test_cells_of_a_binary_mask_are_what_a_walk_over_its_pixels_finds(mask):
+    mask[0] = mask[-1] = 0  # neither a frame nor inverted, and no outlines: they have tests of their own
+    mask[:, 6] = 0
+    mask[3:6, 1:4] = mask[3:6, 8:11] = 1
+    left = {(int(y), int(x)) for y, x in zip(*np.nonzero(mask))}
+    expected = []
+    while left:
+        part, edge = set(), {min(left)}
+        while edge:
+            part |= edge
+            near = {(y + dy, x + dx) for y, x in edge for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
+            edge = near & left - part
+        left -= part
+        expected.append(part)
+    found = []
+    for cell in cells(mask):
+        rows, columns = np.nonzero(cell.region.mask)
+        found.append({(int(y) + cell.region.top, int(x) + cell.region.left) for y, x in zip(rows, columns)})
+    assert sorted(map(min, found)) == sorted(map(min, expected))
+    assert all(part in expected for part in found)
 
 
-def test_a_mask_with_nothing_but_fragments_or_nothing_has_no_cell():
-    assert label_instances(rectangles((0, 0, 4, 1), size=(100, 100))).max() == 0
-    assert label_instances(np.zeros((100, 100), np.uint8)).max() == 0
+@pytest.mark.parametrize("kind", [INSTANCES, COLOURS])
+def test_every_number_is_a_cell_touching_or_not(kind):
+    mask = rectangles((0, 0, 10, 10), (10, 0, 20, 10), (50, 50, 60, 60), greys=(3, 7, 1_000_000))
+    assert boxes(mask, kind) == [(0, 0, 10, 10), (10, 0, 20, 10), (50, 50, 60, 60)]
 
 
-@given(arrays(np.uint8, (9, 12), elements=st.sampled_from([0, 0, 0, 75, 255])))
-def test_cells_are_numbered_without_gaps_and_cover_the_mask(mask):
-    cells = label_instances(mask, min_area=0, min_area_of_largest=0)
-    assert np.array_equal(cells > 0, mask > 0)
-    assert set(np.unique(cells)) | {0} == set(range(cells.max() + 1))
-    first_pixels = [np.flatnonzero(cells == k)[0] for k in range(1, cells.max() + 1)]
-    assert first_pixels == sorted(first_pixels)  # from top to bottom
+def test_a_number_of_several_large_parts_is_one_cell_with_a_remark():
+    mask = rectangles((0, 0, 10, 10), (50, 50, 60, 60), (80, 0, 90, 10), greys=(1, 1, 2))
+    found = cells_of_mask(MaskValues(mask, "greys"), INSTANCES, True, NAMES)
+    assert [cell.region.box for cell in found.cells] == [(0, 0, 60, 60), (80, 0, 90, 10)]
+    assert "--mask-kind class-indices" in found.remarks[0]
+
+
+def test_a_line_of_void_around_cells_of_any_number_is_none():
+    mask = rectangles((9, 9, 41, 41), (10, 10, 25, 40), (26, 10, 40, 40), greys=(255, 60, 200))
+    assert boxes(mask, INSTANCES) == [(10, 10, 25, 40), (26, 10, 40, 40)]
+
+
+def test_class_indices_tell_the_class_and_those_beyond_the_names_are_refused():
+    mask = rectangles((0, 0, 10, 10), (10, 0, 20, 10), (50, 50, 60, 60), greys=(1, 3, 3))
+    assert [cell.label for cell in cells(mask, CLASSES, has_class=False)] == ["disc", "target", "target"]
+    with pytest.raises(MaskError, match=r"has the value 3, but there are 2 classes \(disc, sickle\)"):
+        cells(mask, CLASSES, names=NAMES[:2])
 
 
 def test_the_nucleus_is_above_the_middle_of_the_greys_and_not_on_it():
-    cells = np.ones((1, 5), np.int32)
-    assert label_nuclei(np.array([[100, 149, 150, 151, 200]], np.uint8), cells).tolist() == [[0, 0, 0, 1, 1]]
-    assert label_nuclei(np.array([[100, 100, 100, 114, 114]], np.uint8), cells).max() == 0  # too little contrast
-    assert label_nuclei(np.array([[100, 100, 100, 115, 115]], np.uint8), cells).tolist() == [[0, 0, 0, 1, 1]]
+    def of(*greys: int):
+        values = np.array([greys])
+        region, everywhere = region_of(values > 0), np.ones(values.shape, bool)
+        found = nucleus(values, region, everywhere)
+        return found and found.box
+
+    assert of(100, 100, 150, 200, 200) == (3, 0, 5, 1)
+    assert of(100, 100, 151, 200, 200) == (2, 0, 5, 1)
+    assert of(100, 100, 100, 114, 114) is None  # too little contrast
+    assert of(100, 100, 100, 115, 115) == (3, 0, 5, 1)
 
 
-def test_greys_conflict_with_a_folder_only_if_they_are_both_codes_of_another_class():
-    cells = np.zeros((10, 10), np.int32)
-    cells[2:8, 2:8] = 1
-    mask = np.zeros((10, 10), np.uint8)
-    for name, (cytoplasm, nucleus) in GREY_CODES.items():
-        mask[2:8, 2:8], mask[4:6, 4:6] = cytoplasm, nucleus
-        assert class_conflict(name, mask, cells) == ""
-        assert name in class_conflict("another", mask, cells)
+def test_a_grey_is_the_class_only_if_both_codes_are_there_and_no_other():
+    for name, codes in GREY_CODES.items():
+        assert class_by_exact_code(np.array(codes)) == name
+        assert class_by_exact_code(np.array([*codes, 99])) is None
     for plain in (255, 200, 150, 100):  # one grey, as most programs write masks
-        mask[2:8, 2:8] = plain
-        assert class_conflict("lymphocyte", mask, cells) == ""
+        assert class_by_exact_code(np.array([plain, plain])) is None
+
+
+@pytest.mark.parametrize("name", GREY_CODES)
+def test_codes_tell_class_and_nucleus(name):
+    cytoplasm, inner = GREY_CODES[name]
+    mask = rectangles((10, 10, 40, 40), (18, 20, 30, 34), greys=(cytoplasm, inner))
+    [cell] = cells(mask, CODES, has_class=False)
+    assert (cell.label, cell.grey_label, cell.region.box) == (name, name, (10, 10, 40, 40))
+    assert (cell.nucleus and cell.nucleus.box) == (None if name == "basophil" else (18, 20, 30, 34))
+    assert cells(mask, CODES)[0].label is None  # what a folder says is not what the mask says
+
+
+def test_touching_cells_of_two_classes_are_apart_and_slips_of_the_pen_belong_to_their_cell():
+    mask = rectangles((10, 10, 40, 40), (40, 10, 70, 40), (20, 20, 24, 23), (60, 30, 72, 31), greys=(125, 225, 50, 175))
+    found = cells(mask, CODES, has_class=False)
+    assert [(cell.label, cell.region.box) for cell in found] == [
+        ("lymphocyte", (10, 10, 40, 40)),
+        ("neutrophil", (40, 10, 72, 40)),
+    ]
+    assert [int(cell.region.mask.sum()) for cell in found] == [900, 902]
+
+
+def test_a_small_cell_beside_large_ones_is_no_slip():
+    """54 pixels of 900: a lymphocyte that is nearly hidden."""
+    mask = rectangles((10, 10, 40, 40), (70, 10, 100, 40), (40, 20, 70, 23), greys=(225, 225, 125))
+    assert [cell.label for cell in cells(mask, CODES, has_class=False)] == ["neutrophil", "neutrophil", "lymphocyte"]
+
+
+@pytest.mark.parametrize("greys", [(10, 20), (60, 110), (255, 255), (300, 125)])
+def test_greys_that_are_no_codes_are_refused_where_they_tell_the_class(greys):
+    mask = rectangles((10, 10, 40, 40), (50, 10, 80, 40), greys=greys)
+    with pytest.raises(MaskError, match="--mask-kind class-indices"):
+        cells(mask, CODES, has_class=False)
+    with pytest.raises(MaskError, match="says nothing about classes"):
+        cells(mask, BINARY, has_class=False)
+    if max(greys) < 256:
+        assert len(cells(mask, CODES)) == 2
+
+
+def test_large_numbers_of_a_binary_mask_are_no_greys():
+    [cell] = cells(rectangles((10, 10, 40, 40), (20, 20, 30, 30), greys=(1, 2**40)))
+    assert cell.nucleus is None
+
+
+@pytest.mark.parametrize("kind", [BINARY, CODES, INSTANCES, CLASSES, COLOURS])
+def test_an_empty_mask_has_no_cells(kind):
+    assert cells(np.zeros((20, 30), np.int64), kind) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2), (3, 40), (5, 7)])
+@pytest.mark.parametrize("kind", [BINARY, CODES, INSTANCES])
+def test_masks_of_any_size_are_read(size, kind):
+    mask = np.zeros(size, np.int64)
+    mask[0, 0] = 1
+    assert [cell.region.box for cell in cells(mask, kind)] == [(0, 0, 1, 1)]

@@ -12,21 +12,23 @@ from maskrcnn.config import LISC_CLASSES
 def test_the_layout_of_the_tutorial(tmp_path, make_tutorial, touch, outer):
     root = make_tutorial(tmp_path / outer)
     touch(root / "detect" / "image" / "a.png")
-    _, train, val, unlabelled, skipped = index_dataset(tmp_path)
+    index = index_dataset(tmp_path)
+    train, val, unlabelled = index.train, index.val, index.unlabelled
     assert [r.image.name for r in train] == [f"{c.title()}_{i:02d}.jpg" for c in LISC_CLASSES for i in (1, 2)]
     assert [r.image.name for r in val] == [f"{c.title()}_03.jpg" for c in LISC_CLASSES]
     assert [r.image.name for r in unlabelled] == ["a.png"]
-    assert not skipped
+    assert not index.skipped
+    assert index.format == "class-folders"
     for record in train + val:
-        assert record.mask == Path(str(record.image).replace("image", "mask")).with_suffix(".png")
-        assert record.label == record.image.parent.name.lower()
+        assert record.annotation == Path(str(record.image).replace("image", "mask")).with_suffix(".png")
+        assert record.label == record.image.parent.name
 
 
 def test_without_a_val_folder_there_is_no_split(tmp_path, make_tutorial):
     shutil.rmtree(make_tutorial(tmp_path) / "val")
     index = index_dataset(tmp_path)
     assert index.val is None
-    assert Counter(record.label for record in index.train) == dict.fromkeys(LISC_CLASSES, 2)
+    assert Counter(record.label for record in index.train) == dict.fromkeys(map(str.title, LISC_CLASSES), 2)
 
 
 def test_files_without_their_counterpart_are_left_out_and_listed(tmp_path, make_tutorial, touch):
@@ -43,12 +45,33 @@ def test_files_without_their_counterpart_are_left_out_and_listed(tmp_path, make_
 
 def test_all_problems_of_the_folders_are_in_one_message(tmp_path, make_tutorial, touch, message):
     make_tutorial(tmp_path)
-    unknown = touch(tmp_path / "train/image/Platelet/1.png").parent
-    duplicate = touch(tmp_path / "train/image/Basophil/Basophil_01.png")
-    lines = {line.strip() for line in message(tmp_path).splitlines()}
-    assert sum(line.startswith(str(duplicate)) and "same name" in line for line in lines) == 1
-    assert any(line.startswith(f"{unknown}: unknown class") and all(c in line for c in LISC_CLASSES) for line in lines)
+    second = touch(tmp_path / "train/image/Basophils/1.png").parent
+    shutil.rmtree(tmp_path / "val/mask")
+    lines = [line.strip() for line in message(tmp_path).splitlines()]
+    assert lines[1] == f"{second}: the same class as Basophil; put the files into one folder"
+    assert lines[2].startswith(f"{tmp_path / 'val/mask'}: no such folder")
     assert len(lines) == 3
+
+
+def test_a_folder_in_both_spellings_is_an_error_that_names_both(tmp_path, make_tutorial, touch, message):
+    make_tutorial(tmp_path)
+    touch(tmp_path / "val/images/Monocyte/1.png")
+    assert f"{tmp_path / 'val/image'} and images: two folders for the same" in message(tmp_path)
+
+
+def test_an_image_that_is_there_twice_is_left_out_and_listed(tmp_path, make_tutorial, touch):
+    make_tutorial(tmp_path)
+    duplicate = touch(tmp_path / "train/image/Basophil/Basophil_01.png")
+    (skipped,) = index_dataset(tmp_path).skipped
+    assert skipped.path == duplicate.with_suffix(".png")
+    assert "the same name as Basophil_01.jpg" in skipped.reason
+
+
+def test_any_folder_is_a_class(tmp_path, make_tutorial, touch):
+    make_tutorial(tmp_path)
+    for kind in ("image", "mask"):
+        touch(tmp_path / "train" / kind / "Platelet clump" / "1.png")
+    assert {record.label for record in index_dataset(tmp_path).train} >= {"Basophil", "Platelet clump"}
 
 
 def test_two_folders_of_one_class_are_a_problem(tmp_path, make_tutorial, touch, message):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.formats.folders import class_of
+from data.classes import standard_class
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from data.formats.folders import class_of
         ("lymp", "lymphocyte"),
         ("Monocyte", "monocyte"),
         ("Neutro", "neutrophil"),
-        ("mixt", "mixt"),
+        ("mixt", None),
         ("ba", None),
         ("bas", None),  # four letters at least
         ("neu", None),
@@ -22,8 +22,8 @@ from data.formats.folders import class_of
         ("", None),
     ],
 )
-def test_class_of_a_folder(folder, expected):
-    assert class_of(folder) == expected
+def test_the_standard_class_that_a_name_means(folder, expected):
+    assert standard_class(folder) == expected
 
 
 @pytest.mark.parametrize("state", ["missing", "empty", "other", "no images"])

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from data.dataset import Sample, SmearDataset
+from data.dataset import SmearDataset
 from data.inspect.anchor_fit import anchor_fit, best_anchor_ious
+from data.samples import Sample
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.config import LISC_CLASSES
 
@@ -14,7 +15,7 @@ def model() -> MaskRCNN:
 
 def make_sample(height: int, width: int, *boxes: list[float]) -> Sample:
     empty = torch.zeros(height, width, 3, dtype=torch.uint8)
-    return Sample(empty, empty[..., 0], torch.tensor(boxes), torch.ones(len(boxes), dtype=torch.int64), 0)
+    return Sample(empty, [], torch.tensor(boxes), torch.ones(len(boxes), dtype=torch.int64))
 
 
 def dataset(*samples: Sample) -> SmearDataset:

@@ -1,7 +1,8 @@
 import torch
 
-from data.dataset import Sample, SmearDataset
+from data.dataset import SmearDataset
 from data.inspect.augmentations import augmentation_page, examples
+from data.samples import Sample
 from data.synthetic.pretraining import pretraining_set
 from maskrcnn.config import LISC_CLASSES
 

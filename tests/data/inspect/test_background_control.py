@@ -5,8 +5,10 @@ import pytest
 import torch
 from scipy import ndimage
 
-from data.dataset import Sample, SmearDataset
+from data.dataset import SmearDataset
 from data.inspect.background_control import background_colours, background_control, classify, control_of_splits
+from data.regions import Region, union
+from data.samples import Sample
 from data.splits import Splits
 from maskrcnn.config import LISC_CLASSES
 
@@ -17,12 +19,11 @@ SLIDES = np.array([(250, 240, 246), (235, 225, 228), (225, 236, 222), (242, 243,
 def make_sample(label: int, slide: int, rng: np.random.Generator) -> Sample:
     """A cell, whose colour is its class, on the background of a slide."""
     image = SLIDES[slide] + rng.normal(0, 4, (SIZE, SIZE, 3)) + rng.normal(0, 4, 3)
-    instance_map = np.zeros((SIZE, SIZE), np.uint8)
     y, x = rng.integers(10, 60, 2)
-    instance_map[y : y + 25, x : x + 25] = 1
-    image[instance_map > 0] = 60 + 30 * label
-    tensors = torch.from_numpy(np.clip(image, 0, 255).astype(np.uint8)), torch.from_numpy(instance_map)
-    return Sample(*tensors, torch.tensor([[x, y, x + 25.0, y + 25.0]]), torch.tensor([label]), 0)
+    image[y : y + 25, x : x + 25] = 60 + 30 * label
+    pixels = torch.from_numpy(np.clip(image, 0, 255).astype(np.uint8))
+    cell = Region(int(y), int(x), np.ones((25, 25), bool))
+    return Sample(pixels, [cell], torch.tensor([[x, y, x + 25.0, y + 25.0]]), torch.tensor([label]))
 
 
 def make_samples(slide_of, count=150, classes=5):
@@ -66,7 +67,7 @@ def test_a_class_with_two_stains_is_separated_from_a_class_between_them():
 def test_cells_and_a_halo_around_them_are_covered():
     """2 % of 96 pixels are 2: pixels up to that distance have no effect, those beyond do."""
     sample = make_sample(1, 0, np.random.default_rng(0))
-    distance = ndimage.distance_transform_edt(sample.instance_map == 0)
+    distance = ndimage.distance_transform_edt(~union(sample.regions, sample.size))
 
     def changed(where: np.ndarray) -> Sample:
         image = sample.image.clone()

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.dataset import read_dataset
 from data.formats import index_dataset
 from data.formats.lisc import GREY_CODES
 from data.inspect.background_control import background_control
 from data.records import DataError
+from data.splits import open_dataset
 from data.synthetic.dataset import cached_default, plan, resolve_data, write_dataset
 from data.synthetic.smear import STAINS
 from maskrcnn.config import LISC_CLASSES
@@ -28,8 +28,7 @@ def files(root: Path) -> dict[str, bytes]:
 def test_the_background_says_nothing_about_the_class(tmp_path):
     """The control that is run on real data, too, is within 5 points of chance."""
     write_dataset(tmp_path, images=200, seed=1, layout="wbc", size=(180, 144), progress=False)
-    index = index_dataset(tmp_path)
-    dataset = read_dataset(index.train + index.val, progress=False)
+    dataset = open_dataset(tmp_path, progress=False).dataset
     result = background_control(dataset.samples, range(len(dataset)))
     assert result.images == 200
     assert abs(result.accuracy - result.chance) < 0.05
@@ -42,26 +41,37 @@ def test_zoom_makes_cells_and_their_masks_larger(tmp_path):
     areas = {}
     for zoom in (1.0, 2.0):
         write_dataset(tmp_path / str(zoom), images=5, size=(400, 320), zoom=(zoom, zoom), progress=False)
-        dataset = read_dataset(index_dataset(tmp_path / str(zoom)).train, progress=False)
+        dataset = open_dataset(tmp_path / str(zoom), progress=False).dataset
         assert all(sample.image.shape == (320, 400, 3) for sample in dataset.samples)
-        assert set(np.unique(Image.open(dataset.records[0].mask))) <= {0, 50, 75, 100, 125, 150, 175, 200, 225, 255}
-        areas[zoom] = np.mean([float((s.instance_map == 1).sum()) for s in dataset.samples])
+        assert set(np.unique(Image.open(dataset.records[0].annotation))) <= {
+            0,
+            50,
+            75,
+            100,
+            125,
+            150,
+            175,
+            200,
+            225,
+            255,
+        }
+        areas[zoom] = np.mean([float(s.regions[0].mask.sum()) for s in dataset.samples])
     assert 2.5 < areas[2.0] / areas[1.0] < 5
 
 
 def test_a_set_in_the_tutorials_layout_is_found_and_read(tmp_path):
     write_dataset(tmp_path / "set", images=20, layout="wbc", size=SMALL, progress=False)
     index = index_dataset(tmp_path / "set")
-    assert Counter(record.label for record in index.train) == dict.fromkeys(LISC_CLASSES, 3)
-    assert Counter(record.label for record in index.val) == dict.fromkeys(LISC_CLASSES, 1)
+    assert Counter(record.label for record in index.train) == dict.fromkeys(map(str.title, LISC_CLASSES), 3)
+    assert Counter(record.label for record in index.val) == dict.fromkeys(map(str.title, LISC_CLASSES), 1)
     assert (tmp_path / "set/train/image/Basophil/Basophil_001.png").is_file()
-    dataset = read_dataset(index.train, progress=False)
+    dataset = open_dataset(tmp_path / "set", progress=False).dataset
     assert not dataset.skipped
     for i, record in enumerate(dataset.records):
         image, target = dataset[i]
         assert image.shape == (3, SMALL[1], SMALL[0])
         assert set(target["labels"].tolist()) == {LISC_CLASSES.index(record.label) + 1}
-        codes = set(np.unique(np.array(Image.open(record.mask)))) - {0}
+        codes = set(np.unique(np.array(Image.open(record.annotation)))) - {0}
         assert codes == set(GREY_CODES[record.label])
 
 
@@ -74,11 +84,11 @@ def test_a_set_in_liscs_layout_has_its_names_formats_and_mask_sizes(tmp_path):
     assert len(index.unlabelled) == 2
     assert sum(record.label is None for record in labelled) == 2  # mixed
     for record in labelled:
-        with Image.open(record.image) as image, Image.open(record.mask) as mask:
+        with Image.open(record.image) as image, Image.open(record.annotation) as mask:
             assert (image.format, mask.format, image.mode, mask.mode) == ("BMP", "BMP", "RGB", "L")
             assert image.size == SMALL
             assert mask.size == (SMALL[0] - 8, SMALL[1] - 8)
-    read_dataset(labelled, progress=False)
+    assert not open_dataset(tmp_path, progress=False).skipped
 
 
 def test_image_k_is_the_same_in_sets_of_any_size(tmp_path):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.dataset import Sample, SmearDataset
+from data.dataset import SmearDataset
+from data.regions import Region
+from data.samples import Sample
 from data.synthetic.pretraining import MAX_SIDE, MIN_SIDE, matching_size, pretraining_set
 from data.synthetic.smear import Stain
 from maskrcnn.config import LISC_CLASSES
@@ -12,10 +14,9 @@ from maskrcnn.config import LISC_CLASSES
 
 def images_with_cells(height: int, width: int, side: int, count: int = 3) -> SmearDataset:
     """Empty images of that size, each with one cell of that side."""
-    instance_map = torch.zeros(height, width, dtype=torch.uint8)
-    instance_map[:side, : side // 2] = 1
+    cell = Region(0, 0, np.ones((side, side // 2), bool))
     box = torch.tensor([[0.0, 0, side // 2, side]])
-    sample = Sample(torch.zeros(height, width, 3, dtype=torch.uint8), instance_map, box, torch.tensor([1]), 0)
+    sample = Sample(torch.zeros(height, width, 3, dtype=torch.uint8), [cell], box, torch.tensor([1]))
     return SmearDataset([None] * count, [sample] * count, LISC_CLASSES)
 
 
@@ -25,7 +26,7 @@ def test_cells_are_as_large_relative_to_the_image_as_in_the_reference(height, wi
     dataset = pretraining_set(reference, cells=40)
     drawn_width, drawn_height = matching_size(reference)
     assert drawn_width / drawn_height == pytest.approx(width / height, rel=0.01)
-    assert {tuple(sample.instance_map.shape) for sample in dataset.samples} == {(drawn_height, drawn_width)}
+    assert {sample.size for sample in dataset.samples} == {(drawn_height, drawn_width)}
     sides = [float((box[2:] - box[:2]).max()) for sample in dataset.samples for box in sample.boxes]
     # Cells that the border cuts are smaller, and classes differ; the median is as asked for.
     assert np.median(sides) / drawn_height == pytest.approx(side / height, rel=0.12)
@@ -36,7 +37,7 @@ def test_nuclei_are_as_large_relative_to_the_image_as_in_the_reference(side):
     reference = images_with_cells(480, 640, side)
     dataset = pretraining_set(reference, cells=60, compartment="nucleus")
     sides = [float((box[2:] - box[:2]).max()) for sample in dataset.samples for box in sample.boxes]
-    assert np.median(sides) / dataset.samples[0].instance_map.shape[0] == pytest.approx(side / 480, rel=0.12)
+    assert np.median(sides) / dataset.samples[0].size[0] == pytest.approx(side / 480, rel=0.12)
 
 
 def test_images_are_neither_too_small_for_several_cells_nor_too_large():

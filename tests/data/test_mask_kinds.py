@@ -1,0 +1,115 @@
+"""What the numbers of masks mean: masks of rectangles and discs, drawn here."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from data.mask_kinds import (
+    BINARY,
+    CODES,
+    COLOURS,
+    INSTANCES,
+    KIND_HELP,
+    KINDS,
+    grey_levels,
+    in_squares,
+    is_noisy,
+    kind_of_dataset,
+    kind_of_mask,
+    possible_kinds,
+)
+from data.mask_values import MaskValues
+
+
+def side_by_side(*numbers: int) -> np.ndarray:
+    """Squares of 8 pixels that touch."""
+    mask = np.zeros((20, 8 * len(numbers) + 8), np.int64)
+    for k, number in enumerate(numbers):
+        mask[6:14, 4 + 8 * k : 12 + 8 * k] = number
+    return mask
+
+
+def nested(outer: int, inner: int, rim: int = 5) -> np.ndarray:
+    mask = np.zeros((30, 30), np.int64)
+    mask[4:26, 4:26] = outer
+    mask[4 + rim : 26 - rim, 4 + rim : 26 - rim] = inner
+    return mask
+
+
+def mask_of(values: np.ndarray, source: str = "greys") -> MaskValues:
+    return MaskValues(values, source)
+
+
+@pytest.mark.parametrize(
+    ("mask", "likeliest"),
+    [
+        (mask_of(side_by_side()), BINARY),
+        (mask_of(side_by_side(255)), BINARY),
+        (mask_of(side_by_side(1)), BINARY),
+        (mask_of(side_by_side(4000), "integers"), BINARY),
+        (mask_of(side_by_side(255), "colours"), BINARY),
+        (mask_of(side_by_side(1, 2)), INSTANCES),
+        (mask_of(side_by_side(1, 2), "indices"), INSTANCES),
+        (mask_of(side_by_side(1, 4000), "integers"), INSTANCES),
+        (mask_of(side_by_side(1, 4000), "colours"), COLOURS),
+        (mask_of(side_by_side(125, 255)), CODES),
+        (mask_of(nested(225, 255)), CODES),
+        (mask_of(nested(100, 180)), BINARY),  # cytoplasm and nucleus in other greys
+        (mask_of(nested(255, 128)), BINARY),  # the other way round
+        (mask_of(nested(2, 1, rim=2)), INSTANCES),  # which is refused: a boundary
+        (mask_of(nested(255, 1, rim=2)), INSTANCES),  # void around an instance
+    ],
+)
+def test_what_a_mask_most_likely_means(mask, likeliest):
+    assert possible_kinds(mask)[0] == likeliest
+    assert kind_of_mask(mask, possible_kinds(mask)[-1]) == possible_kinds(mask)[-1]
+
+
+def test_a_data_set_is_of_the_kind_that_most_of_its_masks_can_have():
+    binary, codes, ids = mask_of(side_by_side(255)), mask_of(nested(75, 100)), mask_of(side_by_side(1, 2))
+    looks_like_codes = mask_of(side_by_side(50, 75, 100))
+    assert kind_of_dataset([]) == BINARY
+    assert kind_of_dataset([binary, binary, ids]) == BINARY
+    assert kind_of_dataset([binary, codes, codes]) == CODES
+    assert kind_of_dataset([looks_like_codes, ids, ids]) == INSTANCES
+    assert kind_of_dataset([looks_like_codes, looks_like_codes, ids]) == INSTANCES  # all three can be that
+    assert kind_of_mask(looks_like_codes, INSTANCES) == INSTANCES
+    assert kind_of_mask(ids, BINARY) == INSTANCES  # it can mean nothing else
+    assert kind_of_mask(ids, BINARY, has_class=False) == CODES
+
+
+def test_every_kind_is_explained():
+    assert set(KIND_HELP) == set(KINDS)
+
+
+@given(arrays(np.int64, (7, 9), elements=st.integers(0, 2)))
+def test_pixels_in_squares_are_those_that_a_loop_finds(values):
+    padded = np.pad(values, 1, mode="edge")  # the border goes on outside
+    expected = np.zeros((9, 11), bool)
+    for y in range(7):
+        for x in range(9):
+            if len(set(padded[y : y + 3, x : x + 3].ravel())) == 1:
+                expected[y : y + 3, x : x + 3] = True
+    assert np.array_equal(in_squares(values), expected[1:-1, 1:-1])
+
+
+def test_noise_is_many_values_with_few_pixels():
+    noisy = side_by_side(255)
+    noisy[5, 4:12], noisy[14, 4:12] = np.arange(40, 48), np.arange(90, 98)
+    assert is_noisy(noisy)
+    assert not is_noisy(side_by_side(255))
+    assert not is_noisy(side_by_side(60, 70, 80, 90))
+    hidden = side_by_side(60, 70, 80, 90)
+    hidden[5, 4:20] = 99  # of one cell of five only a line is seen
+    assert not is_noisy(hidden)
+    assert not is_noisy(np.where(noisy > 0, noisy // 10, 0))  # small numbers are labels
+
+
+def test_levels_are_greys_of_many_pixels_and_apart():
+    assert grey_levels(np.array([], np.int64)) == []
+    assert grey_levels(np.array([100] * 60 + [114] * 40)) == [100]
+    assert grey_levels(np.array([100] * 60 + [115] * 40)) == [100, 115]
+    assert grey_levels(np.array([100] * 97 + [200] * 3)) == [100]
+    assert grey_levels(np.array([100] * 96 + [198, 200, 200, 202])) == [100, 200]
