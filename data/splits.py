@@ -158,15 +158,17 @@ def _split(images: AnnotatedImages, val: Sequence[int], needs_train: bool) -> Sp
 def _class_notes(train: SmearDataset, val: SmearDataset) -> list[str]:
     """The classes that a side shows in no image, or in one."""
     counts = [images_per_class(dataset) for dataset in (train, val)]
-    notes = []
+    few: dict[str, list[str]] = {}
     for label, name in enumerate(train.class_names, start=1):
         in_train, in_val = (count[label] for count in counts)
-        if in_train + in_val and min(in_train, in_val) < 2:
-            notes.append(
-                f"{name}: {in_train} images to train on, {in_val} to validate on; with fewer than 2 the figures of this "
-                "class mean little"
-            )
-    return notes
+        if in_train + in_val == 0:
+            few.setdefault("no image shows", []).append(name)
+        elif in_train == 0:
+            few.setdefault("no training image shows", []).append(f"{name} (and {in_val} to validate on)")
+        elif min(in_train, in_val) < 2:
+            listed = few.setdefault("few images, whose figures mean little, show", [])
+            listed.append(f"{name} ({in_train} to train on, {in_val} to validate on)")
+    return [f"{what} {', '.join(names)}" for what, names in few.items()]
 
 
 def images_per_class(dataset: SmearDataset) -> Counter[int]:

@@ -15,6 +15,7 @@ from maskrcnn.visualization.drawing import draw_objects
 
 COLUMNS, ROWS = 6, 8  # of the contact sheet
 THUMBNAIL = 480  # pixels, the longer side of an image in it
+ROOM_FOR_NAME = 0.1  # side of a cell that has room for its name, as a fraction of the longer side of the image
 
 
 def dataset_report(splits: Splits) -> str:
@@ -30,10 +31,10 @@ def dataset_report(splits: Splits) -> str:
     sizes = Counter(f"{round(s.size[1] / s.scale)} x {round(s.size[0] / s.scale)}" for s in samples)
     lines.append("sizes: " + ", ".join(f"{size} ({count})" for size, count in sizes.most_common()))
     if reduced := sum(s.scale < 1 for s in samples):
-        lines.append(f"  {reduced} of them are kept smaller, at the size that training needs")
+        lines.append(f"  kept smaller, at the size that training needs: {reduced}")
     lines.append(f"images without a cell: {sum(not len(s.labels) for s in samples) or 'none'}")
     lines.append(f"cells per image: {_range([len(s.labels) for s in samples])}")
-    sides = [max(box[2] - box[0], box[3] - box[1]) for s in samples for box in s.boxes.tolist()]
+    sides = [max(box[2] - box[0], box[3] - box[1]) / s.scale for s in samples for box in s.boxes.tolist()]
     lines.append(f"longer side of a cell's box, pixels: {_range(sides)}")
     lines.append(f"fragments of masks too small to be a cell, left out: {sum(s.fragments for s in samples)}")
     for record, sample in zip([*splits.train.records, *splits.val.records], samples, strict=True):
@@ -61,9 +62,15 @@ def contact_sheet(splits: Splits, count: int = COLUMNS * ROWS) -> Figure:
         height, width = dataset.samples[i].size
         scale = THUMBNAIL / max(height, width)
         image, target = dataset.subset([i]).downscaled([(round(scale * height), round(scale * width))])[0]
-        draw_objects(ax, image, target, dataset.class_names)
         file = dataset.records[i].image
-        ax.set_title(readable(f"{file.parent.name}/{file.name}"), fontsize=8, parse_math=False)
+        title, names = f"{file.parent.name}/{file.name}", dataset.class_names
+        sides = (target["boxes"][:, 2:] - target["boxes"][:, :2]).amax(dim=1)
+        if len(sides) and float(sides.median()) < ROOM_FOR_NAME * max(image.shape[1:]):  # names would hide the cells
+            counts = Counter(names[label - 1] for label in target["labels"].tolist())
+            title += f"\n{', '.join(f'{count} {name}' for name, count in counts.items())}"
+            names = ("",) * len(names)
+        draw_objects(ax, image, target, names)
+        ax.set_title(readable(title), fontsize=8, parse_math=False)
     return figure
 
 

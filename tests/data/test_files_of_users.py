@@ -378,9 +378,10 @@ def test_a_class_that_a_side_does_not_show_is_named(tmp_path):
             save(tmp_path / "lisc/Main Dataset" / label / f"{k}.bmp", photograph(zlib.crc32(f"{label}{k}".encode())))
             save(tmp_path / f"lisc/Ground Truth Segmentation/{label}/areaforexpert1/{k}_expert.bmp", white(discs()))
     splits = train_val_split(opened(tmp_path / "lisc"))
-    assert any(note.startswith("basophil: 1 images to train on, 0 to validate on") for note in splits.notes)
+    assert any("show basophil (1 to train on, 0 to validate on)" in note for note in splits.notes)
     splits = train_val_split(opened(healthy(tmp_path / "own")))
-    assert any(note.startswith("monocyte: 1 images to train on, 0 to validate on") for note in splits.notes)
+    (note,) = (note for note in splits.notes if note.startswith("few images"))
+    assert "monocyte (1 to train on, 0 to validate on)" in note
 
 
 # Images without a cell, odd sizes, tiny sets

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.inspect.report import COLUMNS, contact_sheet, dataset_report, write_dataset_report
-from data.splits import open_dataset, train_val_split
+from data.splits import all_images, open_dataset, train_val_split
 from data.synthetic.dataset import write_dataset
 from maskrcnn.config import LISC_CLASSES
 
@@ -96,3 +96,39 @@ def test_the_files_of_a_run(splits, tmp_path):
     assert control.startswith("background alone predicts the class of")
     with Image.open(tmp_path / "contact-sheet.png") as sheet:
         assert sheet.width > 1000
+
+
+def test_the_report_is_of_the_files_and_not_of_what_is_kept_of_them(tmp_path):
+    """Cells of 100 x 50 pixels, in images of 300 x 400 that are kept at half of their size."""
+    for k in range(4):
+        image = np.random.default_rng(k).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        mask = np.zeros((300, 400), np.uint8)
+        mask[100 : 100 + 50, 100:200] = 255 * (k > 0)
+        for kind, pixels in (("image", image), ("mask", mask)):
+            path = tmp_path / ("val" if k == 3 else "train") / kind / "blast" / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    lines = dataset_report(train_val_split(open_dataset(tmp_path, progress=False, max_side=150))).splitlines()
+    assert "sizes: 400 x 300 (4)" in lines
+    assert "  kept smaller, at the size that training needs: 4" in lines
+    assert "longer side of a cell's box, pixels: 100 to 100, median 100" in lines
+    assert "images without a cell: 1" in lines
+    assert "read as class-folders; masks: binary (4)" in lines
+    assert "few images, whose figures mean little, show blast (2 to train on, 1 to validate on)" in lines
+
+
+def test_names_do_not_hide_small_cells_of_the_contact_sheet(tmp_path):
+    for k, side in enumerate((8, 40)):
+        image = np.random.default_rng(k).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+        mask = np.zeros((150, 200), np.uint8)
+        for left in (20, 90, 150):
+            mask[50 : 50 + side, left : left + side] = 255
+        for kind, pixels in (("image", image), ("mask", mask)):
+            path = tmp_path / kind / "blast" / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    small, large = contact_sheet(all_images(open_dataset(tmp_path, progress=False))).axes[:2]
+    assert small.get_title() == "blast/0.png\n3 blast"
+    assert not small.texts
+    assert large.get_title() == "blast/1.png"
+    assert [text.get_text() for text in large.texts] == ["blast"] * 3
