@@ -11,8 +11,19 @@ from tqdm import tqdm
 from data.arguments import add_data_options
 from data.classes import classes_of_model
 from data.inspect.report import dataset_report
-from data.splits import Splits, all_images, fingerprints, k_fold, open_dataset, overlap_warning, train_val_split
+from data.loader import OVERSIZE
+from data.splits import (
+    MAX_SIDE,
+    Splits,
+    all_images,
+    fingerprints,
+    k_fold,
+    open_dataset,
+    overlap_warning,
+    train_val_split,
+)
 from data.synthetic.dataset import resolve_data
+from maskrcnn import Config
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction, natural
@@ -97,14 +108,23 @@ def arguments_of_run(checkpoint: Path) -> dict[str, Any]:
         return {}
 
 
-def open_splits(args: argparse.Namespace, class_names: tuple[str, ...]) -> Splits:
-    """Read the images and split them as the arguments say. Raises DataError."""
+def open_splits(args: argparse.Namespace, config: Config) -> Splits:
+    """Read the images, as large as train.py does, and split them as the arguments say. Raises DataError."""
     needs_train = args.split == "train"
     root = resolve_data(args.data)
-    classes = classes_of_model(class_names, args.classes)
+    classes = classes_of_model(config.class_names, args.classes)
+    max_side = max(MAX_SIDE, OVERSIZE * config.min_size)
     test = args.split == "test"
     images = open_dataset(
-        root, args.compartment, False, classes, args.format, args.mask_kind, needs_train=needs_train, test=test
+        root,
+        args.compartment,
+        False,
+        classes,
+        args.format,
+        args.mask_kind,
+        max_side,
+        needs_train=needs_train,
+        test=test,
     )
     for skipped in images.skipped:
         print(f"left out: {skipped}", file=sys.stderr)
@@ -121,7 +141,7 @@ def main() -> int:
     try:
         model, saved = load_checkpoint(args.checkpoint)
         check_writable(args.out)
-        splits = open_splits(args, model.config.class_names)
+        splits = open_splits(args, model.config)
         train_only = args.split == "train"
         dataset = splits.train if train_only else splits.val
         groups = splits.groups[: len(dataset)] if train_only else splits.val_groups

@@ -133,16 +133,16 @@ def possible_kinds(mask: MaskValues) -> tuple[str, ...]:
     if source == "greys" and set(present.tolist()) <= LISC_GREYS:
         return CODES, BINARY, INSTANCES
     if source == "greys" and (is_noisy(values) or _has_nuclei(values, present)):
-        return BINARY, CODES
+        return BINARY, CODES, INSTANCES
     return (INSTANCES,)
 
 
 def kind_of_dataset(masks: Iterable[MaskValues]) -> str:
-    """The kind that most of some masks can have; of several such, the likeliest."""
+    """The likeliest kind of most of some masks; of several such, the one that more of them can have."""
     possible = [possible_kinds(mask) for mask in masks]
     votes = Counter(kind for kinds in possible for kind in kinds)
     first = Counter(kinds[0] for kinds in possible)
-    return max(KINDS, key=lambda kind: (votes[kind], first[kind], -KINDS.index(kind)))
+    return max(KINDS, key=lambda kind: (first[kind], votes[kind], -KINDS.index(kind)))
 
 
 def kind_of_mask(mask: MaskValues, preferred: str, has_class: bool = True) -> str:

@@ -91,8 +91,6 @@ def open_dataset(
     dataset = read_dataset(records, names, progress, compartment, mask_kind, max_side, index.format != LISC, pixels)
     skipped = [*index.skipped, *dataset.skipped]
     check_unusable(index.root, skipped, len(records), strict)
-    if not any(len(sample.labels) for sample in dataset.samples):
-        raise DataError(f"{index.root}: no cell in any of {len(dataset)} images, so there is nothing to learn")
     groups = cached_groups(dataset, index.root / CACHE, progress) if pixels else list(range(len(dataset)))
     train = {id(record) for record in index.train}
     provided_val = None if index.val is None else [i for i, r in enumerate(dataset.records) if id(r) not in train]
@@ -149,6 +147,8 @@ def _split(images: AnnotatedImages, val: Sequence[int], needs_train: bool) -> Sp
     if not val or (needs_train and not train):
         counts = f"{len(train)} images left to train on and {len(val)} to validate on"
         raise DataError(f"{images.root}: {counts}; add images")
+    if needs_train and not any(len(images.dataset.samples[i].labels) for i in train):
+        raise DataError(f"{images.root}: no cell in any of {len(train)} training images, so there is nothing to learn")
     groups = [images.groups[i] for i in [*train, *val]]
     sides = images.dataset.subset(train), images.dataset.subset(val)
     notes = [*images.notes, *(_class_notes(*sides) if train else [])]

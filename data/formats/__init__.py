@@ -72,7 +72,7 @@ def index_dataset(root: Path | str, needs_train: bool = True, format_name: str |
     index: DatasetIndex = chosen.read_index(folder, problems)
     if problems:
         raise DataError("\n  ".join([f"{folder}: not as expected for the format {chosen.NAME}", *problems]))
-    if not (index.train or (index.val and not needs_train)):
+    if not (index.train or ((index.val or index.test) and not needs_train)):
         other = f", only {len(index.val)} to validate on" if index.val else ""
         missing = "".join(f"\n  {skipped}" for skipped in index.skipped[:SHOWN])
         raise DataError(f"{folder}: read as {chosen.NAME}, has no annotated image to train on{other}. {missing}")
@@ -100,18 +100,30 @@ def unused_files(root: Path, index: DatasetIndex) -> list[Skipped]:
     return unused
 
 
+def _is_in(each: ModuleType, folder: Path, broken: list[DataError]) -> bool:
+    """Whether a folder is a data set of a format. A file that cannot be read is one only if nothing else is found."""
+    try:
+        return bool(each.recognises(folder))
+    except DataError as error:
+        broken.append(error)
+        return False
+
+
 def _recognise(root: Path, format_name: str | None) -> tuple[Path, ModuleType]:
     """The folder of the data set, root itself or else one below, and its format. Raises DataError."""
     level: Sequence[Path] = [root]
     wanted = [each for each in FORMATS if format_name in (None, each.NAME)]
+    broken: list[DataError] = []
     for _ in range(LEVELS):
-        found = [(folder, each) for folder in level for each in wanted if each.recognises(folder)]
+        found = [(folder, each) for folder in level for each in wanted if _is_in(each, folder, broken)]
         places = list(dict.fromkeys(folder for folder, _ in found))
         if len(places) > 1:
             raise DataError(f"{root}: several data sets ({', '.join(map(str, places))}); name one of them")
         if found:
             return found[0]
         level = [below for parent in level for below in folders(parent)]
+    if broken:
+        raise broken[0]
     if format_name:
         return root, wanted[0]  # its own message says what is missing
     files = files_below(root)

@@ -39,7 +39,7 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
         images, masks = (only(_with_files(found)) for found in both)
         if images and masks:
             records[name] = _match(images, masks, skipped)
-        else:
+        elif name in places:
             records[name] = _match(places[name], places[name], skipped)
     return DatasetIndex.of_splits(root, records, [], skipped, NAME, (SINGLE,), (SINGLE_NOTE,))
 

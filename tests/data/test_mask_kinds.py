@@ -67,14 +67,17 @@ def test_what_a_mask_most_likely_means(mask, likeliest):
     assert kind_of_mask(mask, possible_kinds(mask)[-1]) == possible_kinds(mask)[-1]
 
 
-def test_a_data_set_is_of_the_kind_that_most_of_its_masks_can_have():
+def test_a_data_set_is_of_the_likeliest_kind_of_most_of_its_masks():
     binary, codes, ids = mask_of(side_by_side(255)), mask_of(nested(75, 100)), mask_of(side_by_side(1, 2))
     looks_like_codes = mask_of(side_by_side(50, 75, 100))
     assert kind_of_dataset([]) == BINARY
     assert kind_of_dataset([binary, binary, ids]) == BINARY
     assert kind_of_dataset([binary, codes, codes]) == CODES
     assert kind_of_dataset([looks_like_codes, ids, ids]) == INSTANCES
-    assert kind_of_dataset([looks_like_codes, looks_like_codes, ids]) == INSTANCES  # all three can be that
+    assert kind_of_dataset([looks_like_codes, looks_like_codes, ids]) == CODES
+    assert (
+        kind_of_dataset([codes] * 19 + [ids]) == CODES
+    )  # one mask that can be nothing else does not decide for the others
     assert kind_of_mask(looks_like_codes, INSTANCES) == INSTANCES
     assert kind_of_mask(ids, BINARY) == INSTANCES  # it can mean nothing else
     assert kind_of_mask(ids, BINARY, has_class=False) == CODES

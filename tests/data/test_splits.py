@@ -244,3 +244,21 @@ def test_a_large_group_does_not_unbalance_the_folds(seed):
     """Six images of one field and six of six others divide into two folds of six."""
     folds = stratified_group_folds(["a"] * 12, [0] * 6 + [1, 2, 3, 4, 5, 6], folds=2, seed=seed)
     assert sorted(Counter(folds).values()) == [6, 6]
+
+
+def test_training_needs_a_cell_and_evaluation_does_not(tmp_path):
+    for side, cells in (("train", 0), ("val", 255)):
+        for k in range(2):
+            for kind in ("image", "mask"):
+                path = tmp_path / side / kind / "blast" / f"{k}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                seed = k + (side == "val") * 10
+                pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+                if kind == "mask":
+                    pixels = np.zeros((48, 64), np.uint8)
+                    pixels[10:30, 10:30] = cells
+                Image.fromarray(pixels).save(path)
+    with pytest.raises(DataError, match="no cell in any of 2 training images"):
+        split(tmp_path)
+    images = open_dataset(tmp_path, progress=False)
+    assert len(all_images(images._replace(dataset=images.dataset.subset([0, 1]), groups=[0, 1])).val) == 2

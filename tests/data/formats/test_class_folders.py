@@ -85,3 +85,30 @@ def test_missing_masks_of_a_whole_split_are_one_line(tmp_path, make_tutorial, me
     lines = message(tmp_path).splitlines()
     assert len(lines) == 2
     assert str(tmp_path / "train/mask") in lines[1]
+
+
+@pytest.mark.parametrize("layout", ["train/image/{0}", "images/train/{0}"])
+def test_splits_may_be_above_or_below_the_folders_of_images(tmp_path, touch, layout):
+    for side in ("train", "val", "test"):
+        for kind in ("image", "mask"):
+            folder = layout.replace("image", kind).replace("train", side)
+            for label in ("type.1", "type.2"):
+                touch(tmp_path / folder.format(label) / f"{side}.png")
+    index = index_dataset(tmp_path)
+    for records in (index.train, index.val, index.test):
+        assert [record.label for record in records] == ["type.1", "type.2"]
+    assert not index.skipped
+
+
+def test_a_test_split_without_masks_is_no_problem(tmp_path, make_tutorial, touch):
+    make_tutorial(tmp_path)
+    picture = touch(tmp_path / "test/image/Monocyte/a.png")
+    index = index_dataset(tmp_path)
+    assert (len(index.train), len(index.val), len(index.test)) == (10, 5, 0)
+    assert [(item.path, item.is_error) for item in index.skipped] == [(picture, False)]
+
+
+def test_a_folder_with_a_test_split_alone_is_enough_to_evaluate_on(tmp_path, touch):
+    for kind in ("image", "mask"):
+        touch(tmp_path / "test" / kind / "Monocyte" / "a.png")
+    assert len(index_dataset(tmp_path, needs_train=False).test) == 1

@@ -3,6 +3,7 @@
 import pytest
 
 from data.classes import standard_class
+from data.formats import index_dataset
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,12 @@ def test_of_two_data_sets_side_by_side_none_is_chosen(tmp_path, make_lisc, make_
     text = message(tmp_path)
     assert str(tmp_path / "WBC") in text
     assert str(tmp_path / "LISC Database") in text
+
+
+def test_a_broken_file_beside_a_data_set_does_not_hide_it(tmp_path, make_tutorial, message):
+    make_tutorial(tmp_path / "set")
+    (tmp_path / "set/instances.json").write_text('{"images": [')
+    assert index_dataset(tmp_path).format == "class-folders"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/instances.json").write_text('{"images": [')
+    assert "instances.json: not valid JSON" in message(tmp_path / "other")

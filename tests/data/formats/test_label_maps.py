@@ -145,3 +145,16 @@ def test_a_damaged_map_is_named(tmp_path, content, file):
     with pytest.raises(DataError) as error:
         read(tmp_path)
     assert f"{tmp_path / file}: " in str(error.value)
+
+
+def test_a_split_whose_masks_are_missing_is_listed(tmp_path):
+    """images/train, images/val, masks/train, and an empty masks/val."""
+    for side, count in (("train", 3), ("val", 2)):
+        for kind in ("images", "masks"):
+            (tmp_path / kind / side).mkdir(parents=True)
+            for k in range(count if (kind, side) != ("masks", "val") else 0):
+                Image.fromarray(np.full((48, 64), k, np.uint8)).save(tmp_path / kind / side / f"{k}.png")
+    index = index_dataset(tmp_path)
+    assert len(index.train) == 3
+    assert not index.val
+    assert [(item.path, item.is_error) for item in index.skipped] == [(tmp_path / "images/val/*.png", False)]
