@@ -6,6 +6,7 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from data.arguments import add_data_options
 from data.augment import Augmentation
-from data.classes import ClassChoice, classes_of_model, parse_classes
+from data.classes import classes_of_model, parse_classes
 from data.dataset import SmearDataset
 from data.image_size import MAX_SIZE, size_for_cells
 from data.inspect.anchor_fit import anchor_fit
@@ -61,13 +62,13 @@ def train(args: argparse.Namespace) -> int:
         model, saved = load_run(args)
         _, augmentation = read_overrides(args)
         torch.manual_seed(args.seed)
-        splits = open_splits(args, classes_of_model(model.config.class_names, args.classes))
+        splits = open_splits(args, model.config.class_names)
         check_same_images(splits, saved["trained_on"], saved["validated_on"])
     else:
         args.out = new_run_dir(args.out, args.data)
         check_writable(args.out)
         model_overrides, augmentation = read_overrides(args)
-        splits = open_splits(args, parse_classes(args.classes) if args.classes else None)
+        splits = open_splits(args)
         torch.manual_seed(args.seed)
         model = new_model(args, splits.train, model_overrides)
         arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
@@ -204,9 +205,11 @@ def read_overrides(args: argparse.Namespace) -> tuple[dict[str, Any], Augmentati
     return of_model, Augmentation(**of_augmentation) if args.augment == "full" else None
 
 
-def open_splits(args: argparse.Namespace, classes: ClassChoice | None) -> Splits:
-    """Read and check every image. classes: None for those of the data. Raises DataError."""
+def open_splits(args: argparse.Namespace, known: Sequence[str] = ()) -> Splits:
+    """Read and check every image. known: the classes of a model that is trained further. Raises DataError."""
     root = resolve_data(args.data)
+    classes = parse_classes(args.classes) if args.classes else None
+    classes = classes_of_model(known, args.classes) if known else classes
     images = open_dataset(
         root, args.compartment, args.strict, classes, args.format, args.mask_kind, OVERSIZE * largest_size(args)
     )

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from data.augment import Augmentation
+from maskrcnn import Config
 from maskrcnn.training.schedule import WARMUP_STEPS, RunClock, lr_at
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +20,8 @@ NAN = float("nan")
 
 class Pulled(nn.Module):
     """One weight, which each image's mean pulls on with that strength; two losses, as a detector has five."""
+
+    config = Config.small()
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class Run:
         self.splits = SimpleNamespace(train=[SAMPLE] * 2, val=[])
         self.tmp_path, self.monkeypatch = tmp_path, monkeypatch
         for name, stub in {
-            "open_splits": lambda args: self.splits,
+            "open_splits": lambda args, *known: self.splits,
             "new_model": lambda args, dataset, overrides: self.model,
             "fingerprints": lambda dataset: [],
             "check_same_images": lambda *images: None,
