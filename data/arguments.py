@@ -5,7 +5,7 @@ import argparse
 from data.classes import parse_classes
 from data.dataset import COMPARTMENTS
 from data.formats import FORMAT_NAMES
-from data.mask_kinds import KINDS
+from data.mask_kinds import KIND_HELP, KINDS
 
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -18,9 +18,8 @@ def add_data_options(parser: Parser, of_a_run: bool = False) -> None:
     add(
         "--mask-kind",
         choices=KINDS,
-        help="what the values of the masks mean: binary: not 0 is a cell; lisc-codes: LISC's greys tell the class; "
-        "instance-labels: every number is a cell; class-indices: number k is the k-th class; object-colours: every colour "
-        f"is a cell (default: {default})",
+        help=f"what the values of the masks mean. {'. '.join(f'{kind}: {KIND_HELP[kind]}' for kind in KINDS)}. (default: "
+        f"{default})",
     )
     add(
         "--classes",
