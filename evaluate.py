@@ -8,20 +8,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.arguments import add_data_options
-from data.classes import classes_of_model
+from data.arguments import add_data_options, read_options
 from data.inspect.report import dataset_report
 from data.loader import OVERSIZE
-from data.splits import (
-    MAX_SIDE,
-    Splits,
-    all_images,
-    fingerprints,
-    k_fold,
-    open_dataset,
-    overlap_warning,
-    train_val_split,
-)
+from data.opening import MAX_SIDE, open_dataset
+from data.splits import Splits, all_images, fingerprints, k_fold, overlap_warning, train_val_split
 from data.synthetic.dataset import resolve_data
 from maskrcnn import Config
 from maskrcnn.evaluation.evaluate import evaluate
@@ -112,20 +103,8 @@ def open_splits(args: argparse.Namespace, config: Config) -> Splits:
     """Read the images, as large as train.py does, and split them as the arguments say. Raises DataError."""
     needs_train = args.split == "train"
     root = resolve_data(args.data)
-    classes = classes_of_model(config.class_names, args.classes)
-    max_side = max(MAX_SIDE, OVERSIZE * config.min_size)
-    test = args.split == "test"
-    images = open_dataset(
-        root,
-        args.compartment,
-        False,
-        classes,
-        args.format,
-        args.mask_kind,
-        max_side,
-        needs_train=needs_train,
-        test=test,
-    )
+    options = read_options(args, config.class_names, max(MAX_SIDE, OVERSIZE * config.min_size))
+    images = open_dataset(root, options, needs_train=needs_train, test=args.split == "test")
     for skipped in images.skipped:
         print(f"left out: {skipped}", file=sys.stderr)
     if args.split in ("all", "test"):

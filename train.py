@@ -13,23 +13,15 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from data.arguments import add_data_options
+from data.arguments import add_data_options, read_options
 from data.augment import Augmentation
-from data.classes import classes_of_model, parse_classes
 from data.dataset import SmearDataset
 from data.image_size import MAX_SIZE, size_for_cells
 from data.inspect.anchor_fit import anchor_fit
 from data.inspect.report import write_dataset_report
 from data.loader import OVERSIZE, Loader, stored_size
-from data.splits import (
-    Splits,
-    check_same_images,
-    fingerprints,
-    k_fold,
-    open_dataset,
-    overlap_warning,
-    train_val_split,
-)
+from data.opening import open_dataset
+from data.splits import Splits, check_same_images, fingerprints, k_fold, overlap_warning, train_val_split
 from data.synthetic.dataset import resolve_data
 from data.synthetic.pretraining import pretraining_set
 from maskrcnn import Config, MaskRCNN
@@ -146,6 +138,8 @@ def train(args: argparse.Namespace) -> int:
                 if clock.progress >= stop_at:
                     break
             bar.close()
+            if clock.progress >= phase_end:
+                loader.close()
             entry: dict[str, Any] = {
                 "epoch": epochs + (history[-1]["epoch"] if history else 0),
                 "step": clock.step,
@@ -208,11 +202,7 @@ def read_overrides(args: argparse.Namespace) -> tuple[dict[str, Any], Augmentati
 def open_splits(args: argparse.Namespace, known: Sequence[str] = ()) -> Splits:
     """Read and check every image. known: the classes of a model that is trained further. Raises DataError."""
     root = resolve_data(args.data)
-    classes = parse_classes(args.classes) if args.classes else None
-    classes = classes_of_model(known, args.classes) if known else classes
-    images = open_dataset(
-        root, args.compartment, args.strict, classes, args.format, args.mask_kind, OVERSIZE * largest_size(args)
-    )
+    images = open_dataset(root, read_options(args, known, OVERSIZE * largest_size(args)))
     splits = k_fold(images, args.folds, args.fold, args.seed) if args.folds else train_val_split(images, args.seed)
     for skipped in splits.skipped:
         print(f"left out: {skipped}", file=sys.stderr)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from data.arguments import add_data_options
-from data.classes import classes_of_model, parse_classes
+from data.arguments import add_data_options, read_options
 from data.convert import TARGETS, convert_dataset
 from data.formats import FORMAT_HELP
 from data.inspect.augmentations import augmentation_page
 from data.inspect.background_control import control_of_splits
 from data.inspect.report import contact_sheet, dataset_report
-from data.splits import MAX_SIDE, AnnotatedImages, open_dataset, train_val_split
+from data.opening import MAX_SIDE, AnnotatedImages, open_dataset
+from data.splits import train_val_split
 from data.synthetic.dataset import IMAGES, LAYOUTS, write_dataset
 from maskrcnn.inference.arguments import add_renamed_options
 
@@ -77,9 +77,7 @@ def open_as_told(
     args: argparse.Namespace, path: Path, max_side: int | None = MAX_SIDE, pixels: bool = True
 ) -> AnnotatedImages:
     """The data set in a folder, read as the options of `add_data_options` say."""
-    classes = parse_classes(args.classes) if args.classes else None
-    options = (args.compartment, args.strict, classes, args.format, args.mask_kind, max_side)
-    return open_dataset(path, *options, pixels=pixels)
+    return open_dataset(path, read_options(args, max_side=max_side), pixels=pixels)
 
 
 def add_background_control_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,9 +137,8 @@ def convert(args: argparse.Namespace) -> None:
     Masks of cells that overlap cannot be kept apart in class folders and label maps: there a pixel belongs to the cell that
     comes later. Label maps hold no classes; these are written beside them."""
     images = open_as_told(args, args.path, max_side=None, pixels=False)
-    names = classes_of_model(images.dataset.class_names, args.classes)
-    options = (args.compartment, args.strict, names, args.format, args.mask_kind, None)
-    test = open_dataset(args.path, *options, test=True, pixels=False) if images.has_test else None
+    options = read_options(args, images.dataset.class_names, max_side=None)
+    test = open_dataset(args.path, options, test=True, pixels=False) if images.has_test else None
     for line in convert_dataset(images, args.out, args.to, test):
         print(line)
 

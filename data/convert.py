@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from data.formats.files import key
-from data.records import DataError, ImageRecord
-from data.regions import Region, paste_regions
+from data.dataset import listed
+from data.formats.files import key, normal
+from data.opening import AnnotatedImages
+from data.records import MULTI_CLASS, DataError, ImageRecord
+from data.regions import Region, run_lengths
 from data.samples import Sample
-from data.splits import AnnotatedImages
-from maskrcnn.inference.export import rle_encode
+from maskrcnn.inference.export import compress_runs
 from maskrcnn.inference.image_io import open_image, orientation
 
 # What label maps cannot hold.
@@ -30,6 +31,8 @@ PARTED = (
     "masks have one cell only, of several parts, which would be read as several cells; convert to coco, or read them with "
     "--mask-kind instance-labels"
 )
+# Names that a folder of a class cannot have: devices of Windows, with any ending, and LISC's folder of several classes.
+REFUSED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)), MULTI_CLASS}
 
 
 class Item(NamedTuple):
@@ -51,8 +54,8 @@ def convert_dataset(
         raise DataError(f"{out}: already exists; choose a new or an empty folder")
     items = _items([*_with_sides(images), *(_with_sides(test, "test") if test else [])])
     lost = TARGETS[target](items, images.dataset.class_names, out)
-    skipped = {str(item): None for item in (*images.skipped, *(test.skipped if test else ()))}
-    yield from (f"left out: {item}" for item in skipped)
+    skipped = dict.fromkeys([*images.skipped, *(test.skipped if test else ())])
+    yield from (f"left out: {line}" for line in listed(skipped))
     yield from images.notes
     yield from lost
     cells = sum(len(item.sample.labels) for item in items)
@@ -63,17 +66,17 @@ def write_coco(items: Sequence[Item], class_names: Sequence[str], out: Path) -> 
     """images/<name>, annotations/instances_<split>.json with run lengths, which keep every pixel."""
     categories = [{"id": k, "name": name} for k, name in enumerate(class_names, start=1)]
     for side in dict.fromkeys(item.side for item in items):
-        listed: list[dict[str, Any]] = []
+        pictures: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for number, item in enumerate((item for item in items if item.side == side), start=1):
             height, width = item.sample.size
-            listed.append({"id": number, "file_name": item.name, "height": height, "width": width})
+            pictures.append({"id": number, "file_name": item.name, "height": height, "width": width})
             _copy_image(item, out / "images")
             for region, label in zip(item.sample.regions, item.sample.labels.tolist(), strict=True):
                 annotations.append(_annotation(region, label, len(annotations) + 1, number, item.sample.size))
         path = out / "annotations" / f"instances{'_' * bool(side)}{side}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"images": listed, "annotations": annotations, "categories": categories}
+        content = {"images": pictures, "annotations": annotations, "categories": categories}
         path.write_text(json.dumps(content) + "\n", encoding="utf-8")
     return []
 
@@ -117,14 +120,15 @@ TARGETS: dict[str, Callable[[Sequence[Item], Sequence[str], Path], list[str]]] =
 
 
 def _folder_names(class_names: Sequence[str]) -> list[str]:
-    """A name of a folder for each class, without what file systems refuse. Raises DataError if two would be the same."""
+    """A name of a folder for each class, without what file systems refuse or our reader takes for something else. Raises
+    DataError if two would be the same."""
     names = [re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(" .") or "_" for name in class_names]
+    names = [f"_{name}" if normal(name.split(".")[0].rstrip()) in REFUSED else name for name in names]
     first: dict[str, str] = {}
     for name, folder in zip(class_names, names, strict=True):
-        if first.setdefault(folder.lower(), name) != name:
-            raise DataError(
-                f"the classes {first[folder.lower()]} and {name} would share a folder; rename one with --classes"
-            )
+        other = first.setdefault(normal(folder), name)
+        if other != name:
+            raise DataError(f"the classes {other} and {name} would share a folder; rename one with --classes")
     return names
 
 
@@ -138,13 +142,15 @@ def _with_sides(images: AnnotatedImages, side: str | None = None) -> Iterator[tu
 def _items(images: Sequence[tuple[ImageRecord, Sample, str]]) -> list[Item]:
     stems = Counter(key(record.image) for record, _, _ in images)
     taken: set[str] = set()
+    numbers: dict[str, Iterator[int]] = {}  # of the names that are tried for a stem
     items = []
     for record, sample, side in images:
         stem = record.image.stem
         if stems[key(record.image)] > 1:  # LISC's numbers recur in every class folder
             stem = f"{record.image.parent.name}_{stem}"
         suffix = record.image.suffix if orientation(record.image) == 1 else ".png"
-        tries = (stem if count == 1 else f"{stem}_{count}" for count in itertools.count(1))
+        counts = numbers.setdefault(normal(stem), itertools.count(1))
+        tries = (stem if count == 1 else f"{stem}_{count}" for count in counts)
         stem = next(name for name in tries if key(f"{name}{suffix}") not in taken)
         taken.add(key(f"{stem}{suffix}"))
         items.append(Item(record, sample, side, stem + suffix))
@@ -169,7 +175,7 @@ def _annotation(region: Region, label: int, number: int, image: int, size: tuple
         "iscrowd": 0,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": int(region.mask.sum()),
-        "segmentation": rle_encode(paste_regions([region], size)[0].astype(bool)),
+        "segmentation": {"size": list(size), "counts": compress_runs(run_lengths(region, size).tolist())},
     }
 
 

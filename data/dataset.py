@@ -5,8 +5,9 @@ Targets follow torchvision's detection models. Coordinates are continuous: pixel
 
 import dataclasses
 import pickle
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from data.image_io import read_annotated
-from data.mask_kinds import kind_of_dataset
+from data.mask_kinds import MaskMeaning, kind_of_dataset
 from data.mask_values import read_mask_values
 from data.records import DataError, ImageRecord, RecordError, Skipped
 from data.regions import paste_regions
@@ -27,6 +28,7 @@ from maskrcnn.inference.image_io import readable
 
 COMPARTMENTS = ("whole-cell", "nucleus")
 MASKS_TO_LOOK_AT = 60  # to decide what the masks of a data set mean
+SHOWN = 5  # files that are left out for one reason
 
 
 @dataclasses.dataclass
@@ -86,15 +88,15 @@ def read_dataset(
     class_names: Sequence[str] = LISC_CLASSES,
     progress: bool = True,
     compartment: str = "whole-cell",
-    mask_kind: str | None = None,
+    meaning: MaskMeaning | None = None,
     max_side: int | None = None,
     keep_empty: bool = True,
     pixels: bool = True,
 ) -> SmearDataset:
     """Read all files at once, so that training never waits for the disk.
 
-    compartment: "whole-cell", or "nucleus" (the pixels that masks mark as such). mask_kind: one of mask_kinds.KINDS; None:
-    it is decided from some of the masks. max_side: larger images are reduced so that their shorter side is that. keep_empty:
+    compartment: "whole-cell", or "nucleus" (the pixels that masks mark as such). meaning: of the masks' numbers; None: it is
+    decided from some of the masks. max_side: larger images are reduced so that their shorter side is that. keep_empty:
     whether an image without a cell is one to train on; in LISC an empty mask is a slip. pixels: whether to keep those of the
     images, which else are black. Records that cannot be used are in `skipped`; without the compartment not as an error.
     Raises DataError if no record can be used, ValueError for an unknown compartment.
@@ -102,11 +104,12 @@ def read_dataset(
     if compartment not in COMPARTMENTS:
         raise ValueError(f"compartment {compartment!r} is not known; choose {' or '.join(COMPARTMENTS)}")
     dataset = SmearDataset([], [], tuple(class_names))
-    kind = mask_kind or look_at_masks(records)
+    meaning = meaning or MaskMeaning(look_at_masks(records), tuple(class_names))
     remarks: list[tuple[str, ImageRecord]] = []
     for record in tqdm(records, "reading", unit="image", disable=None if progress else True, leave=False):
+        annotated = sample = None  # else the last image would stay in memory, at full size, while this one is read
         try:
-            annotated = read_annotated(record, class_names, kind, mask_kind is not None, keep_empty)
+            annotated = read_annotated(record, meaning, keep_empty)
             sample = make_sample(annotated, record, class_names, compartment, pixels)
         except RecordError as error:
             dataset.skipped += error.skipped
@@ -115,24 +118,45 @@ def read_dataset(
         dataset.samples.append(within(sample, max_side))
         dataset.mask_kinds.update(annotated.kinds)
         remarks += [(remark, record) for remark in dict.fromkeys(annotated.remarks)]
-    dataset.remarks = _listed(remarks)
+    dataset.remarks = _once_each(remarks)
     _drop_fragments(dataset)
     if records and not dataset.records:
-        raise DataError("\n  ".join([f"none of {len(records)} images can be used:", *map(str, dataset.skipped)]))
+        raise DataError("\n  ".join([f"none of {len(records)} images can be used:", *listed(dataset.skipped)]))
     return dataset
 
 
 def _drop_fragments(dataset: SmearDataset) -> None:
-    """Leave out the parts of masks that are too small to be a cell, and images that show nothing else."""
-    cleaned = list(zip(dataset.records, without_fragments(dataset.samples), strict=True))
-    reason = "every part of it is too small to be a cell; is it the annotation of this image?"
-    bad = [record for record, sample in cleaned if sample.fragments and not sample.regions]
-    dataset.skipped += [Skipped(record.annotation, reason) for record in bad]
-    dataset.records = [record for record, sample in cleaned if sample.regions or not sample.fragments]
-    dataset.samples = [sample for _, sample in cleaned if sample.regions or not sample.fragments]
+    """Leave out the parts of masks that are too small to be a cell, and images of which nothing is left: they show cells,
+    and would be trained on as if they showed none."""
+    records, samples = dataset.records, without_fragments(dataset.samples)
+    dataset.records, dataset.samples = [], []
+    for record, sample in zip(records, samples, strict=True):
+        if sample.regions or not (sample.fragments or sample.vanished):
+            dataset.records.append(record)
+            dataset.samples.append(sample)
+            continue
+        if sample.vanished:
+            height, width = sample.size
+            reason = f"no cell of it is left in an image of {width} x {height} pixels; cut the image into smaller ones"
+        else:
+            reason = "every part of it is too small to be a cell; is it the annotation of this image?"
+        dataset.skipped.append(Skipped(record.annotation, reason, is_error=not sample.vanished))
 
 
-def _listed(remarks: Sequence[tuple[str, ImageRecord]]) -> list[str]:
+def listed(skipped: Iterable[Skipped]) -> list[str]:
+    """A line for each file that is left out, but of many with the same reason only for the first ones. Reasons are the same
+    if they differ in numbers and in names of files alone."""
+    alike: dict[str, list[Skipped]] = {}
+    for item in skipped:
+        alike.setdefault(re.sub(r"\S*[\d./\\]\S*", "", item.reason), []).append(item)
+    lines = []
+    for items in alike.values():
+        lines += [str(item) for item in items[:SHOWN]]
+        lines += [f"... and {len(items) - SHOWN} more like these"] if len(items) > SHOWN else []
+    return lines
+
+
+def _once_each(remarks: Sequence[tuple[str, ImageRecord]]) -> list[str]:
     """Each remark once, with the first of the files that it is about, and their number."""
     counts = Counter(remark for remark, _ in remarks)
     first = dict(reversed(remarks))

@@ -9,8 +9,9 @@ have in common; similar pairs are compared once more at a larger size.
 Glossary: N images; H, W their size after downscaling; a shift is (down, right) in pixels of that size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import lru_cache, partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ DOUBTFUL = 0.4  # at half of the small size, where the shift is known to two pix
 ALL_PAIRS = 300  # images of one size; of more, only pairs that share patches are compared
 
 Texture = NDArray[np.float32]
+Group = TypeVar("Group", bound=Hashable)
 
 
 def duplicate_groups(images: Sequence[NDArray[np.uint8]], progress: bool = True) -> list[int]:
@@ -39,18 +41,16 @@ def duplicate_groups(images: Sequence[NDArray[np.uint8]], progress: bool = True)
     images: [H, W, 3] each. Only images of the same size are compared. Flipped or rotated copies are not recognised.
     """
     group = list(range(len(images)))
-    sizes = [image.shape for image in images]
-    for size in dict.fromkeys(sizes):
-        members = [i for i, other in enumerate(sizes) if other == size]
+    for members in members_by_group([image.shape for image in images]).values():
         for i, own in zip(members, _groups([images[i] for i in members], progress), strict=True):
             group[i] = members[own]
     numbers = {g: k for k, g in enumerate(dict.fromkeys(group))}
     return [numbers[g] for g in group]
 
 
-def members_by_group(groups: Sequence[int]) -> dict[int, list[int]]:
+def members_by_group(groups: Sequence[Group]) -> dict[Group, list[int]]:
     """Group -> the indices of its members."""
-    members: dict[int, list[int]] = {}
+    members: dict[Group, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
     return members
@@ -58,6 +58,8 @@ def members_by_group(groups: Sequence[int]) -> dict[int, list[int]]:
 
 def _groups(images: Sequence[NDArray[np.uint8]], progress: bool) -> list[int]:
     """For each image, of equal size, the number of one that stands for its group."""
+    if len(images) == 1:
+        return [0]
     small = torch.stack([texture(image, SMALL) for image in images])
     larger = lru_cache(maxsize=512)(lambda i: texture(images[i], LARGE))
     parent = list(range(len(images)))

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats.lisc import MASK_MARGIN
-from data.mask_kinds import CLASSES, kind_of_mask
+from data.mask_kinds import CLASSES, MaskMeaning, kind_of_mask
 from data.mask_values import MaskValues, read_mask_values
-from data.masks import Cell, MaskError, cells_of_mask
+from data.masks import Cell, MaskError, cells_of_mask, looks_merged
 from data.records import ImageRecord, MaskFile, RecordError, Skipped
-from data.regions import region_of, union
+from data.regions import Region, region_of, union
 from data.shapes import rasterize
 from maskrcnn.inference.image_io import ImageError, load_image, orientation
 
@@ -19,6 +19,13 @@ TURNED = (
     "image and mask are each turned as their own EXIF or TIFF tags say, and only one of them has such a tag; look in the "
     "contact sheet of python -m data check whether the outlines lie on the cells"
 )
+
+
+MERGED = (
+    "what looks like several cells that touch, or like the lobes of a nucleus, is one cell, since its pixels are connected; "
+    "to keep touching cells apart, give each a number of its own"
+)
+UNION = 0.9  # fraction of a mask that others show as well, and of these that lie within it, for it to be their union
 
 
 class Annotated(NamedTuple):
@@ -30,53 +37,97 @@ class Annotated(NamedTuple):
     remarks: list[str]  # what was mended
 
 
-def read_annotated(
-    record: ImageRecord, class_names: Sequence[str], mask_kind: str, forced: bool = False, keep_empty: bool = True
-) -> Annotated:
-    """mask_kind: that of the data set; forced: whether a mask that cannot have it is refused instead of read as what it can
-    be. keep_empty: whether an image may be without a cell. Raises RecordError with every file of the record that cannot be
+class _Found(NamedTuple):
+    """What one mask shows."""
+
+    file: MaskFile
+    kind: str
+    cells: list[Cell]
+    remarks: list[str]
+
+
+def read_annotated(record: ImageRecord, meaning: MaskMeaning, keep_empty: bool = True) -> Annotated:
+    """keep_empty: whether an image may be without a cell. Raises RecordError with every file of the record that cannot be
     used."""
     if not record.is_annotated:
         reason = "has no mask; only annotated images can be trained or evaluated on"
         raise RecordError(Skipped(record.image, reason))
-    image, masks = _read_files(record)
-    size = image.shape[0], image.shape[1]
-    kinds, remarks = list[str](), list[str]()
-    cells = _cells_of_shapes(record, size, remarks)
-    for file, values in zip(record.masks, masks, strict=True):
-        aligned = MaskValues(align_mask(values.values, record, file, size), values.source)
-        has_class = file.label is not None
-        told = forced and not (has_class and mask_kind == CLASSES)  # the class is known: it need not be in the mask
-        kinds.append(mask_kind if told else kind_of_mask(aligned, mask_kind, has_class))
-        try:
-            found = cells_of_mask(aligned, kinds[-1], has_class, class_names)
-        except MaskError as error:
-            raise RecordError(Skipped(file.path, str(error))) from error
-        named = [cell._replace(label=file.label or cell.label) for cell in found.cells]
-        cells += [joined(named, size)] if file.one_cell and named else named
-        remarks += [*found.remarks, TURNED] if _turned_alone(record, file) else found.remarks
-    if not (cells or keep_empty):
-        raise RecordError(Skipped(record.annotation, "no cell in this mask"))
-    return Annotated(image, cells, kinds, remarks)
-
-
-def _read_files(record: ImageRecord) -> tuple[NDArray[np.uint8], list[MaskValues]]:
-    """Raises RecordError with every file that cannot be read."""
-    bad: list[Skipped] = []
-    image: NDArray[np.uint8] | None = None
     try:
         image = load_image(record.image)
     except ImageError as error:
-        bad.append(Skipped(error.path, error.reason))
-    masks = []
-    for file in record.masks:
+        raise RecordError(Skipped(error.path, error.reason), *_unreadable(record.masks)) from error
+    size, found, remarks = (image.shape[0], image.shape[1]), list[_Found](), list[str]()
+    for i, file in enumerate(record.masks):
         try:
-            masks.append(read_mask_values(file.path))
+            found.append(_read_mask(record, file, size, meaning))
         except RecordError as error:
-            bad += error.skipped
-    if image is None or bad:
-        raise RecordError(*bad)
-    return image, masks
+            raise RecordError(*error.skipped, *_unreadable(record.masks[i + 1 :])) from error
+    cells = _cells_of_shapes(record, size, remarks)
+    found = _without_unions(found, size, remarks)
+    cells += [cell for each in found for cell in each.cells]
+    remarks += [remark for each in found for remark in each.remarks]
+    if not (cells or keep_empty):
+        raise RecordError(Skipped(record.annotation, "no cell in this mask"))
+    return Annotated(image, cells, [each.kind for each in found], remarks)
+
+
+def _unreadable(files: Sequence[MaskFile]) -> list[Skipped]:
+    """Those of some masks that cannot be read, with the reasons."""
+    skipped = list[Skipped]()
+    for file in files:
+        try:
+            read_mask_values(file.path)
+        except RecordError as error:
+            skipped += error.skipped
+    return skipped
+
+
+def _read_mask(record: ImageRecord, file: MaskFile, size: tuple[int, int], meaning: MaskMeaning) -> _Found:
+    """What a mask of an image of size (H, W) shows: its cells, and none of its pixels, as an image may have a mask for each
+    of hundreds of cells. Raises RecordError."""
+    mask = read_mask_values(file.path)
+    indices = None if mask.indices is None else align_mask(mask.indices, record, file, size)
+    aligned = MaskValues(align_mask(mask.values, record, file, size), mask.source, indices)
+    has_class = file.label is not None
+    told = meaning.is_told and not (has_class and meaning.kind == CLASSES)  # the class need not be in the mask
+    kind = meaning.kind if told else kind_of_mask(aligned, meaning.kind, has_class)
+    try:
+        found = cells_of_mask(aligned, kind, has_class, meaning.classes)
+    except MaskError as error:
+        raise RecordError(Skipped(file.path, str(error))) from error
+    named = [cell._replace(label=file.label or cell.label) for cell in found.cells]
+    cells = [joined(named, size)] if file.one_cell and named else named
+    remarks = [*found.remarks, TURNED] if _turned_alone(record, file) else found.remarks
+    if any(cell.region.is_component and looks_merged(cell.region) for cell in cells):
+        remarks = [*remarks, MERGED]
+    return _Found(file, kind, cells, remarks)
+
+
+def _without_unions(found: Sequence[_Found], size: tuple[int, int], remarks: list[str]) -> list[_Found]:
+    """Without the masks of one cell each that only show again what others show: all cells, or the same one."""
+    files = sorted((each for each in found if each.file.one_cell and each.cells), key=_area, reverse=True)
+    regions = [each.cells[0].region for each in files]
+    count = np.zeros(size, np.int32)
+    for region in regions:
+        count[region.slices] += region.mask
+    unions = list[_Found]()
+    for i, region in enumerate(regions):
+        shown = count[region.slices][region.mask] > 1
+        if shown.mean() >= UNION and _is_union(region, regions[i + 1 :], size):
+            unions.append(files[i])
+    remarks += ["a mask that only shows again what other masks of its image show is left out"] if unions else []
+    return [each for each in found if not any(each is union for union in unions)]
+
+
+def _area(found: _Found) -> int:
+    return int(found.cells[0].region.mask.sum())
+
+
+def _is_union(region: Region, others: Sequence[Region], size: tuple[int, int]) -> bool:
+    """Whether those others that lie within a region fill it."""
+    whole = union([region], size)
+    within = [other for other in others if whole[other.slices][other.mask].mean() >= UNION]
+    return bool(union(within, size)[region.slices][region.mask].mean() >= UNION)
 
 
 def joined(cells: Sequence[Cell], size: tuple[int, int]) -> Cell:
@@ -92,14 +143,12 @@ def align_mask(
     """The mask of an image of size (H, W). LISC's smaller masks are padded by their margin. Raises RecordError for a mask of
     another size."""
     height, width = values.shape
-    if (height + 2 * MASK_MARGIN, width + 2 * MASK_MARGIN) == size:
+    if file.may_lack_margin and (height + 2 * MASK_MARGIN, width + 2 * MASK_MARGIN) == size:
         return np.pad(values, MASK_MARGIN)  # on every side: pasted at (0, 0), a perfect mask would have an IoU of 0.83
     if (height, width) == size:
         return values
-    reason = (
-        f"the mask is {width} x {height}, its image {size[1]} x {size[0]}; they must be of one size, or the mask "
-        f"{2 * MASK_MARGIN} smaller both ways as in LISC"
-    )
+    reason = f"the mask is {width} x {height}, its image {size[1]} x {size[0]}; they must be of one size"
+    reason += f", or the mask {2 * MASK_MARGIN} smaller both ways as in LISC" if file.may_lack_margin else ""
     turned = _turned_alone(record, file)
     if (width, height) == size and turned:
         reason = (

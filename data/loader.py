@@ -85,15 +85,21 @@ class Loader:
         self.workers = suitable_workers(device) if workers is None else workers
         self.wait_seconds = 0.0
         self.order: list[list[int]] = []  # of the epoch
-        # batch_size is None since an item of the sampler is a batch already.
-        self.loader = DataLoader(
+        self.loader = self._new_loader()
+
+    def _new_loader(self) -> DataLoader[list[ArraySample]]:
+        return DataLoader(
             self.batches,
             sampler=self.order,
-            batch_size=None,
+            batch_size=None,  # an item of the sampler is a batch already
             num_workers=self.workers,
             collate_fn=_as_it_is,
             persistent_workers=self.workers > 0,
         )
+
+    def close(self) -> None:
+        """End the worker processes, each of which may hold a copy of the data set. A further epoch would start new ones."""
+        self.loader = self._new_loader()
 
     @property
     def copy_paste_on(self) -> bool:

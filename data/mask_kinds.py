@@ -1,19 +1,17 @@
 """What the numbers of a mask mean, decided for a data set as a whole and, where a mask cannot mean that, for the mask.
 
 Whatever the kind, touching cells with different numbers, codes or colours stay apart.
-
-Glossary: a value is a number of `read_mask_values`; a value is solid if most of its pixels lie in squares of 3 x 3 of it,
-which those of the greys of soft edges and of JPEG noise do not; a level is a grey that many pixels of a mask have.
 """
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.formats.lisc import GREY_CODES
+from data.mask_levels import LISC_GREYS, in_squares, is_noisy, present_values
 from data.mask_values import COLOUR_LEVELS, MaskValues
 
 BINARY, CODES, INSTANCES, CLASSES, COLOURS = KINDS = (
@@ -30,73 +28,27 @@ KIND_HELP = {
     CLASSES: "number k is the k-th class; cells of one class that do not touch are separate cells",
     COLOURS: "every colour is a cell",
 }
-LISC_GREYS = frozenset(code for codes in GREY_CODES.values() for code in codes)
 VOID = 255  # Pascal VOC's value of the pixels around an object that belong to nothing
-MAX_NOISE = 0.001  # fraction of the covered pixels whose values are not solid, in a mask without noise
-SOLID = 0.5  # fraction of the pixels of a value that lie in squares of it, for the value to be no noise
-FLAT = 12  # greys by which neighbours differ at most where there is no edge, in a mask with noise
-MIN_CONTRAST = 15  # greys between cytoplasm and nucleus; LISC's codes are 25 or more apart
-LEVEL_WIDTH, LEVEL_FRACTION = 4, 0.04  # a level: at least this fraction of the pixels, so many greys around it
 ENCLOSED = 0.9  # fraction of the pixels around a nucleus that are cytoplasm
+NEARLY_ENCLOSED = 0.6  # of one that reaches the edge of its cell: such a mask follows the other ones of the data set
 VOID_AROUND = 0.5  # fraction of the pixels around all objects that are void
 BOUNDARY = 7  # pixels: boundaries of cells are thinner
+BETWEEN = 0.75  # fraction of the pixels around a boundary that only separates cells which belong to these
+THICKER = 2  # times: an inside than a boundary; the lobes of a nucleus are less so than the cytoplasm between them
 MAX_LEVELS = 12  # greys of cytoplasm and nucleus in one mask: two for each of LISC's classes, and a slip or two
 
 
-def present_values(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The values that occur, without 0, in rising order."""
-    present = np.unique(values)
-    return present[present != 0]
+class MaskMeaning(NamedTuple):
+    """What the numbers of a data set's masks mean."""
 
-
-def in_squares(values: NDArray[np.int64], side: int = 3) -> NDArray[np.bool_]:
-    """[H, W]: the pixels that lie in a square of side x side pixels of one value."""
-    if min(values.shape) < side:
-        return np.ones(values.shape, bool)
-    flat = ndimage.minimum_filter(values, side, mode="nearest") == ndimage.maximum_filter(values, side, mode="nearest")
-    squares: NDArray[np.bool_] = ndimage.binary_dilation(flat, np.ones((side, side)))
-    return squares
-
-
-def is_noisy(values: NDArray[np.int64]) -> bool:
-    """Whether a mask of greys has soft edges or went through JPEG: many of its pixels have a value that is rarely solid,
-    and there are more such values than others. Small numbers are never noise (who paints cells nearly black?), nor are
-    LISC's codes: a rim of cytoplasm may be thin."""
-    covered = values != 0
-    present, inverse, counts = np.unique(values[covered], return_inverse=True, return_counts=True)
-    if present.max(initial=0) < 2 * MIN_CONTRAST:
-        return False
-    solid = np.bincount(inverse, weights=in_squares(values)[covered], minlength=len(present))
-    noise = (solid < SOLID * counts) & ~np.isin(present, sorted(LISC_GREYS))
-    return bool(counts[noise].sum() > MAX_NOISE * counts.sum() and 2 * noise.sum() >= len(present))
-
-
-def without_edges(values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[H, W]: the pixels whose greys tell levels. In a mask with noise those of edges do not."""
-    if not is_noisy(values):
-        return np.ones(values.shape, bool)
-    flat: NDArray[np.bool_] = ndimage.maximum_filter(values, 3) - ndimage.minimum_filter(values, 3) <= FLAT
-    return flat
-
-
-def grey_levels(greys: NDArray[np.int64]) -> list[int]:
-    """The greys that many of the pixels [P] have, in rising order, MIN_CONTRAST or more apart."""
-    if not greys.size:
-        return []
-    histogram = np.bincount(greys)
-    near = np.convolve(histogram, np.ones(2 * LEVEL_WIDTH + 1), mode="same")[: len(histogram)]
-    levels: list[int] = []
-    for grey in np.argsort(-(near + histogram / greys.size), kind="stable").tolist():
-        if near[grey] < LEVEL_FRACTION * greys.size:
-            break
-        if all(abs(grey - other) >= MIN_CONTRAST for other in levels):
-            levels.append(grey)
-    return sorted(levels)
+    kind: str  # one of KINDS
+    classes: tuple[str, ...]  # class k of masks of class indices, k from 1 on
+    is_told: bool = False  # whether a mask that cannot be of this kind is refused instead of read as what it can be
 
 
 def has_void(values: NDArray[np.int64]) -> bool:
     """Whether 255 is the void between and around objects that are numbered: it lies around most of their pixels. Grey levels
-    of cytoplasm and nucleus are no such small numbers."""
+    of cytoplasm and nucleus are no such small numbers; and where there is a higher one, 255 is a number among others."""
     objects = (values != 0) & (values != VOID)
     if not objects.any() or not (values == VOID).any() or values[objects].max() >= min(LISC_GREYS):
         return False
@@ -104,37 +56,58 @@ def has_void(values: NDArray[np.int64]) -> bool:
     return bool(around.size and (around == VOID).mean() > VOID_AROUND)
 
 
-def boundary_value(values: NDArray[np.int64]) -> int | None:
-    """The value of the boundaries of cells, if a mask marks these apart from the insides: thin, all around another value,
-    and higher. Cytoplasm has a lower one than the nucleus that it surrounds."""
+def boundary_value(values: NDArray[np.int64], ordered: bool = True) -> int | None:
+    """The value of the boundaries of cells, if a mask marks these apart from the insides: thin, and all around another value
+    or between its parts. Cytoplasm may be as thin. But it has the lower value, if values are ordered (those of colours are
+    not), and it does not keep apart several nuclei that are much thicker."""
     present = present_values(values)
-    if len(present) > MAX_LEVELS:
+    if not 2 <= len(present) <= MAX_LEVELS:
         return None
-    thick = set(values[in_squares(values, BOUNDARY)].tolist())
-    for value in present.tolist():
-        around = values[_around(values == value)]
-        outer = int(np.bincount(around).argmax()) if around.size else 0
-        if outer > value and outer not in thick and outer != VOID and (around == outer).mean() > ENCLOSED:
-            return outer
+    outlines = {value: values[_around(values == value)] for value in present.tolist()}
+    thin = np.setdiff1d(present, present_values(values[in_squares(values, BOUNDARY)]))
+    for line, inside in ((line, inside) for line in thin.tolist() for inside in outlines if inside != line):
+        around = (outlines[inside] == line).mean() > ENCLOSED
+        if around and ordered and inside < line != VOID:
+            return line
+        if (around or (outlines[line] == inside).mean() > BETWEEN) and _keeps_apart(values, line, inside):
+            return line
     return None
+
+
+def _keeps_apart(values: NDArray[np.int64], line: int, inside: int) -> bool:
+    """Whether several insides in one connected component are THICKER than the line around or between them. LISC's codes
+    never mark boundaries: its lymphocytes have thin cytoplasm, and may touch."""
+    if {line, inside} <= LISC_GREYS:
+        return False
+    clumps, _ = ndimage.label((values == line) | (values == inside))
+    for number, slices in enumerate(ndimage.find_objects(clumps), start=1):
+        own = np.pad(np.where(clumps[slices] == number, values[slices], 0), 1)
+        insides, count = ndimage.label(own == inside)
+        if count > 1:
+            depths = ndimage.maximum(ndimage.distance_transform_edt(insides), insides, np.arange(1, count + 1))
+            if np.sort(depths)[-2] >= THICKER * ndimage.distance_transform_edt(own == line).max():
+                return True
+    return False
 
 
 def possible_kinds(mask: MaskValues) -> tuple[str, ...]:
     """What a mask can mean, the likeliest first. A mask of one number is never one of instances: if it shows several
     cells, they are apart. Numbers that are indices of classes look like those of instances, so these must be told."""
-    values, source = mask
+    values, source, _ = mask
     present = present_values(values)
-    if source == "colours":
-        return (COLOURS,) if len(present) > 1 else (BINARY,)
+    numbered = COLOURS if source == "colours" else INSTANCES
     if len(present) < 2:
-        return (BINARY, CODES) if values.max(initial=0) < COLOUR_LEVELS else (BINARY,)
-    if source != "integers" and (has_void(values) or boundary_value(values)):
-        return (INSTANCES,)
+        return (BINARY, CODES) if source != "colours" and values.max(initial=0) < COLOUR_LEVELS else (BINARY,)
+    if has_void(values) or boundary_value(values, ordered=source != "colours"):
+        return (numbered,)
     if source == "greys" and set(present.tolist()) <= LISC_GREYS:
         return CODES, BINARY, INSTANCES
-    if source == "greys" and (is_noisy(values) or _has_nuclei(values, present)):
-        return BINARY, CODES, INSTANCES
-    return (INSTANCES,)
+    greys = source == "greys"
+    cells = (BINARY, CODES) if greys else (BINARY,)
+    enclosed = max(_enclosed(values, present)) if len(present) <= (MAX_LEVELS if greys else 2) else 0
+    if enclosed > ENCLOSED or (greys and is_noisy(values)):
+        return (*cells, numbered)
+    return (numbered, *cells) if enclosed > NEARLY_ENCLOSED else (numbered,)
 
 
 def kind_of_dataset(masks: Iterable[MaskValues]) -> str:
@@ -154,19 +127,25 @@ def kind_of_mask(mask: MaskValues, preferred: str, has_class: bool = True) -> st
     return preferred if preferred in kinds else kinds[0]
 
 
-def _has_nuclei(values: NDArray[np.int64], present: NDArray[np.int64]) -> bool:
-    """Whether one of a few greys is that of nuclei: nearly all pixels around it have another grey. Cells that touch share
-    only a part of their outlines."""
-    if len(present) > MAX_LEVELS:
-        return False
-    for value in present:
-        around = values[_around(values == value)]
-        if around.size and (around != 0).mean() > ENCLOSED:
-            return True
-    return False
+def _enclosed(values: NDArray[np.int64], present: NDArray[np.int64]) -> list[float]:
+    """For each value the fraction of the pixels around it that have another one. Cells that touch share only a part of their
+    outlines; a nucleus has all of its outline in the cell, or nearly all."""
+    return [float((values[_around(values == value)] != 0).mean()) for value in present]
+
+
+def nucleus_value(values: NDArray[np.int64]) -> int | None:
+    """The one of two values that is enclosed by the other: that of nuclei. Of more than two it could be a cell among
+    others."""
+    present = present_values(values)
+    enclosed = _enclosed(values, present) if len(present) == 2 else [0.0]
+    return int(present[np.argmax(enclosed)]) if max(enclosed) > NEARLY_ENCLOSED else None
 
 
 def _around(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """[H, W]: the pixels that share an edge with those inside: a line that is only connected diagonally surrounds them."""
-    near: NDArray[np.bool_] = ndimage.binary_dilation(inside) & ~inside
-    return near
+    near = np.zeros_like(inside)
+    near[1:] |= inside[:-1]
+    near[:-1] |= inside[1:]
+    near[:, 1:] |= inside[:, :-1]
+    near[:, :-1] |= inside[:, 1:]
+    return near & ~inside

@@ -6,19 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.mask_kinds import (
-    BINARY,
-    LISC_GREYS,
-    VOID,
-    boundary_value,
-    grey_levels,
-    has_void,
-    in_squares,
-    is_noisy,
-    present_values,
-    without_edges,
-)
-from data.mask_values import COLOUR_LEVELS
+from data.mask_kinds import BINARY, VOID, boundary_value, has_void
+from data.mask_levels import LISC_GREYS, grey_levels, in_squares, present_values, without_edges
+from data.mask_values import rgb_of
 from data.regions import BoolMask, regions_of_label_map
 
 Values = NDArray[np.int64]
@@ -34,6 +24,8 @@ INVERTED = 0.7  # fraction of the border that the background of an inverted mask
 OUTLINE = 2.0  # a component whose holes are more than so many times its own area is an outline
 OPEN_WIDTH, OPEN_AREA = 4, 0.35  # of an outline with a gap: pixels, and the fraction of its box that it covers, at most
 OPEN_SIZE = 0.25  # fraction of the largest box of a component: a smaller line is a slip of the pen
+PHOTOGRAPH, PHOTOGRAPH_VALUES = 0.98, 100  # fraction of the pixels that are not 0, and different values, at least
+ROUGH = 0.3  # fraction of the pixels of a photograph that lie in no square of one value, at least
 MAX_SLIP = 8  # pixels: a thin part that is longer is a line, a shorter one a slip of the pen
 MAX_LINES = 0.01  # fraction of the covered pixels in such lines: more than cells that are nearly hidden by others
 
@@ -42,13 +34,19 @@ class MaskError(ValueError):
     """A mask cannot mean what its kind says; the message is the reason and the remedy."""
 
 
+def check_is_no_photograph(values: Values) -> None:
+    """Raises MaskError for an image in place of a mask: covered all over by many values that no two neighbours share."""
+    if np.count_nonzero(values) < PHOTOGRAPH * values.size or len(present_values(values)) < PHOTOGRAPH_VALUES:
+        return
+    if (~in_squares(values)).mean() > ROUGH:
+        raise MaskError("is a photograph, not a mask; put the mask in its place, and the photograph among the images")
+
+
 def without_noise(values: Values, kind: str) -> Values:
-    """Without the greys below half of the lowest level, if the mask has soft edges or went through JPEG. Levels that are
+    """A mask that has soft edges or went through JPEG, without the greys below half of the lowest level. Levels that are
     dark beside the highest are noise around the cells. Raises MaskError for numbers of cells whose edges were smoothed."""
-    if not is_noisy(values):
-        return values
     covered = values != 0
-    found = grey_levels(values[covered & without_edges(values)]) or grey_levels(values[covered])
+    found = grey_levels(values[covered & without_edges(values, noisy=True)]) or grey_levels(values[covered])
     levels = [level for level in found if level > DARK * found[-1]]
     if kind == BINARY and len(levels) >= SMOOTHED and not _are_codes(levels):
         raise MaskError(
@@ -60,7 +58,7 @@ def without_noise(values: Values, kind: str) -> Values:
 
 def _cut_at_half(values: Values) -> Values:
     """Without the greys below half of the lowest level of their own component: the soft edge of a brighter cell is wider."""
-    cut, plain = values.copy(), without_edges(values)
+    cut, plain = values.copy(), without_edges(values, noisy=True)
     components, _ = ndimage.label(values, EIGHT_CONNECTED)
     for number, slices in enumerate(ndimage.find_objects(components), start=1):
         own = components[slices] == number
@@ -144,12 +142,14 @@ def _is_line(own: BoolMask) -> bool:
     return not ndimage.binary_erosion(own, np.ones((OPEN_WIDTH + 1,) * 2)).any()
 
 
-def without_void(values: Values) -> Values:
-    """Raises MaskError for a mask that marks the boundaries of cells by a value of their own."""
+def without_void(values: Values, ordered: bool = True) -> Values:
+    """ordered: see `boundary_value`. Raises MaskError for a mask that marks the boundaries of cells by a value of their
+    own."""
     if has_void(values):
         return np.where(values == VOID, 0, values)
-    if boundary := boundary_value(values) if values.max(initial=0) < COLOUR_LEVELS else None:
-        raise _boundaries(f"the value {boundary} is nowhere thick and lies around another one")
+    if boundary := boundary_value(values, ordered):
+        what = f"value {boundary}" if ordered else f"colour {rgb_of(boundary)}"
+        raise _boundaries(f"the {what} is nowhere thick and lies around or between another one")
     return values
 
 
@@ -157,9 +157,12 @@ def without_thin_lines(values: Values) -> Values:
     """Without the void around objects. Raises MaskError for many pixels of other values that are nowhere thicker than a
     line: the boundary of a cell, or mixtures of two at a soft edge. What the border of the image leaves of a cell may be so
     thin, and so may a few cells that others hide."""
-    thin = np.array(sorted(set(present_values(values).tolist()) - set(values[in_squares(values)].tolist())), np.int64)
-    if VOID in thin:
+    present = present_values(values)
+    thin = np.setdiff1d(present, present_values(values[in_squares(values)]))
+    if VOID in thin and present[-1] == VOID and VOID - 1 not in present:  # else 255 is a number among others
         values, thin = np.where(values == VOID, 0, values), thin[thin != VOID]
+    if not len(thin):
+        return values
     numbers = np.where(np.isin(values, thin), np.searchsorted(thin, values) + 1, 0)
     numbers[[0, -1]], numbers[:, [0, -1]] = 0, 0
     lines = [part.mask.sum() for part in regions_of_label_map(numbers) if max(part.mask.shape) > MAX_SLIP]

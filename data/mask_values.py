@@ -26,6 +26,7 @@ class MaskValues(NamedTuple):
 
     values: NDArray[np.int64]  # [H, W], 0 is background
     source: str  # "greys", "indices" of a palette, "colours" or "integers" of more than 8 bits
+    indices: NDArray[np.int64] | None = None  # [H, W]: of a palette, where the values are its greys
 
 
 def read_mask_values(path: Path) -> MaskValues:
@@ -36,6 +37,9 @@ def read_mask_values(path: Path) -> MaskValues:
         image = decode_image(path)
     except ImageError as error:
         raise RecordError(Skipped(error.path, error.reason)) from error
+    if image.info["deep"] and not image.mode.startswith(("I", "F")) and not _is_black_and_white(image):
+        reason = "has colours of 16 bits, of which only 8 are read; save it with 8 bits per channel, or as 16-bit grey"
+        raise RecordError(Skipped(path, reason))
     if image.mode == "P":
         return _palette_values(image)
     if image.mode in ("1", "L"):
@@ -45,16 +49,27 @@ def read_mask_values(path: Path) -> MaskValues:
     return _colour_values(image)
 
 
+def _is_black_and_white(image: Image.Image) -> bool:
+    """Whether the upper 8 bits tell all: black and white, and not only black, which small numbers are as well."""
+    pixels = np.asarray(image.convert("RGB"))
+    return bool(np.isin(pixels, (0, COLOUR_LEVELS - 1)).all() and pixels.any())
+
+
 def _palette_values(image: Image.Image) -> MaskValues:
-    """The indices; but where another index than 0 is black and 0 is not, black is the background, and colours count."""
+    """The indices; but the greys, with the indices beside them, where the palette is that of a grey picture; and where
+    another index than 0 is black and 0 is not, black is the background, and colours count."""
     indices = np.asarray(image).astype(np.int64)
-    colours = image.getpalette() or []
-    used = np.unique(indices).tolist()
-    dark = [i for i in used if not any(colours[3 * i : 3 * i + 3])]
-    if 0 in used and 0 not in dark and len(dark) == 1:
+    palette = image.getpalette() or []
+    colours = {i: tuple(palette[3 * i : 3 * i + 3]) for i in np.unique(indices).tolist()}
+    dark = [i for i, colour in colours.items() if not any(colour)]
+    if 0 in colours and 0 not in dark and len(dark) == 1:
         return _colour_values(image)
     if "transparency" in image.info:
         indices[np.asarray(image.convert("RGBA"))[..., 3] < OPAQUE] = 0
+    if dark == [0] and all(len(set(c)) == 1 for c in colours.values()) and len(set(colours.values())) == len(colours):
+        grey_of = np.zeros(COLOUR_LEVELS, np.int64)
+        grey_of[list(colours)] = [colour[0] for colour in colours.values()]
+        return MaskValues(grey_of[indices], "greys", indices)
     return MaskValues(indices, "indices")
 
 
@@ -74,6 +89,11 @@ def _colour_values(image: Image.Image) -> MaskValues:
         values, source = red + COLOUR_LEVELS * green + COLOUR_LEVELS**2 * blue, "colours"
     values[alpha < OPAQUE] = 0
     return MaskValues(values, source)
+
+
+def rgb_of(value: int) -> tuple[int, int, int]:
+    """The colour that a value of source "colours" stands for."""
+    return value % COLOUR_LEVELS, value // COLOUR_LEVELS % COLOUR_LEVELS, value // COLOUR_LEVELS**2
 
 
 def _is_lossy_grey(colours: NDArray[np.int64]) -> bool:

@@ -30,6 +30,7 @@ class MaskFile(NamedTuple):
     path: Path
     label: str | None = None  # class of all its cells; None: its values tell
     one_cell: bool = False  # whether all that is not 0 is one cell
+    may_lack_margin: bool = False  # whether it may be one of LISC's, which are smaller than their images
 
 
 class RunLengths(NamedTuple):

@@ -16,6 +16,9 @@ class Region(NamedTuple):
     top: int
     left: int
     mask: BoolMask  # [h, w], with a pixel in each outermost row and column
+    is_component: bool = (
+        False  # of a mask, and so perhaps a stray fragment; what is drawn or numbered one by one is none
+    )
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -63,10 +66,23 @@ def paste_regions(regions: Sequence[Region], size: tuple[int, int]) -> NDArray[n
     return masks
 
 
+def run_lengths(region: Region, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Of the whole mask [H, W] of an image of this size, without making it: runs of 0 and of 1 in turn, 0 first, column by
+    column."""
+    height, width = size
+    columns, rows = np.nonzero(np.diff(np.pad(region.mask, ((1, 1), (0, 0))), axis=0).T)
+    begins_and_ends = (region.left + columns) * height + region.top + rows
+    # A run that goes from the last row of the image on to the first of the next column ends and begins at the same place.
+    edges, counts = np.unique(np.append(begins_and_ends, height * width), return_counts=True)
+    edges = edges[(counts == 1) | (edges == height * width)]
+    return np.diff(edges, prepend=0).astype(np.int64)
+
+
 def downscale_region(region: Region, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Region | None:
     """The region in an image that keeps only these rows and columns, in rising order; None if nothing of it is left."""
     (x1, y1, x2, y2) = region.box
     top, bottom = np.searchsorted(rows, (y1, y2))
     left, right = np.searchsorted(columns, (x1, x2))
     kept = region.mask[(rows[top:bottom] - y1)[:, None], columns[left:right] - x1]
-    return region_of(kept, int(top), int(left))
+    reduced = region_of(kept, int(top), int(left))
+    return reduced and reduced._replace(is_component=region.is_component)

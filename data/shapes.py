@@ -9,6 +9,7 @@ from data.records import Ring, RunLengths, Shape
 from data.regions import BoolMask, Region, region_of
 
 CORNERS = 180  # of the polygon that stands for an ellipse; its area is 0.02 % too small
+VISIBLE = 0.25  # fraction of a shape's bounding box; a circle around a corner of the image has as much
 FARTHEST = 1e7  # pixels: no coordinate of an image is so large
 
 
@@ -67,16 +68,27 @@ def rasterize(shape: Shape, size: tuple[int, int]) -> Region | None:
             raise ValueError(f"its mask is {shape.runs.width} x {shape.runs.height}, the image {size[1]} x {size[0]}")
         return region_of(decode_runs(shape.runs))
     corners = np.concatenate([ring for rings in shape.polygons for ring in rings])
-    outside = (corners.max(axis=0) < 0) | (corners.min(axis=0) > size[::-1])
-    if outside.any():
-        x, y = corners.mean(axis=0)
-        raise ValueError(f"lies at ({x:.0f}, {y:.0f}), outside the image of {size[1]} x {size[0]} pixels")
+    _check_place(corners, size)
     left, top = np.clip(np.floor(corners.min(axis=0)), 0, size[::-1]).astype(int)
     right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, size[::-1]).astype(int)
     mask = np.zeros((max(bottom - top, 0), max(right - left, 0)), bool)
     for rings in shape.polygons:
         mask |= fill([ring - (left, top) for ring in rings], mask.shape)
     return region_of(mask, int(top), int(left))
+
+
+def _check_place(corners: Ring, size: tuple[int, int]) -> None:
+    """Raises ValueError if less than VISIBLE of the bounding box of a shape is in the image. It may reach over an edge,
+    as a circle does around a cell that the edge cuts."""
+    low, high, edge = corners.min(axis=0), corners.max(axis=0), np.array(size[::-1])
+    inside = np.minimum(high, edge) - np.maximum(low, 0)
+    extent = high - low
+    visible = np.divide(inside, extent, out=np.ones(2), where=extent > 0)
+    if inside.min() < 0 or visible.prod() < VISIBLE:
+        raise ValueError(
+            f"lies between ({low[0]:.0f}, {low[1]:.0f}) and ({high[0]:.0f}, {high[1]:.0f}), mostly outside the image of "
+            f"{size[1]} x {size[0]} pixels; it was perhaps drawn on a copy of another size"
+        )
 
 
 def fill(rings: list[Ring], size: tuple[int, int]) -> BoolMask:

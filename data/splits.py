@@ -4,42 +4,17 @@ A data set's own split (train and val) is kept. LISC has none: a fifth of each c
 same field (see duplicates.py) stay on one side, and a rare class is on both sides if it has a field for each.
 """
 
-import contextlib
-import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from data.classes import ClassChoice, choose_classes, without_single
-from data.dataset import SmearDataset, read_dataset
-from data.duplicates import duplicate_groups, members_by_group
-from data.formats import index_dataset
-from data.formats.lisc import NAME as LISC
-from data.mask_kinds import CLASSES, CODES
-from data.records import DataError, DatasetIndex, ImageRecord, Skipped
+from data.dataset import SmearDataset
+from data.duplicates import members_by_group
+from data.opening import AnnotatedImages
+from data.records import DataError, ImageRecord, Skipped
 
-CACHE = ".same-fields.json"  # in the data set's folder
-# A few bad files do not stop a run; many are a sign that something is wrong with the folder.
-MAX_SKIPPED = 0.1
 DEFAULT_FOLDS = 5  # a data set without a split: one of so many folds is the validation set
-
-TELL_CLASSES = (CODES, CLASSES)  # kinds of masks that tell the class of a cell
-MAX_SIDE = 640  # pixels: larger images are kept with this shorter side, twice the largest that is trained on
-
-
-class AnnotatedImages(NamedTuple):
-    """Everything that can be used of a data set, not yet split."""
-
-    root: Path
-    dataset: SmearDataset
-    groups: list[int]  # equal numbers: images of the same field of view
-    provided_val: list[int] | None  # indices of the validation images; None: the data set brings no split
-    skipped: list[Skipped]
-    notes: Sequence[str] = ()  # how the files were read, and what of them is not used
-    has_test: bool = False  # whether the data set has a test split, which is not among these
 
 
 class Splits(NamedTuple):
@@ -62,53 +37,6 @@ class Splits(NamedTuple):
         train = set(self.groups[: len(self.train)])
         pairs = zip(self.val.records, self.val_groups, strict=True)
         return [record for record, group in pairs if group in train]
-
-
-def open_dataset(
-    root: Path | str,
-    compartment: str = "whole-cell",
-    strict: bool = False,
-    classes: ClassChoice | None = None,
-    format_name: str | None = None,
-    mask_kind: str | None = None,
-    max_side: int | None = MAX_SIDE,
-    progress: bool = True,
-    needs_train: bool = True,
-    test: bool = False,
-    pixels: bool = True,
-) -> AnnotatedImages:
-    """Find, read and check every image below root.
-
-    strict: no file may be left out. classes: --classes, None for those of the data. format_name, needs_train: see
-    `index_dataset`. mask_kind, max_side, pixels: see `read_dataset`. test: the images of the test split alone, as those to
-    validate on. Without pixels repeated fields are not looked for. Raises DataError if the data cannot be used.
-    """
-    found = index_dataset(root, needs_train and not test, format_name)
-    found = _test_alone(found) if test else found
-    found = without_single(found) if mask_kind in TELL_CLASSES else found
-    index, names, dropped = choose_classes(found, classes)
-    records = index.train + (index.val or [])
-    dataset = read_dataset(records, names, progress, compartment, mask_kind, max_side, index.format != LISC, pixels)
-    skipped = [*index.skipped, *dataset.skipped]
-    check_unusable(index.root, skipped, len(records), strict)
-    groups = cached_groups(dataset, index.root / CACHE, progress) if pixels else list(range(len(dataset)))
-    train = {id(record) for record in index.train}
-    provided_val = None if index.val is None else [i for i, r in enumerate(dataset.records) if id(r) not in train]
-    notes = [_how_it_was_read(index, dataset), *index.notes, *dropped, *dataset.remarks]
-    return AnnotatedImages(index.root, dataset, groups, provided_val, skipped, notes, bool(index.test))
-
-
-def _test_alone(index: DatasetIndex) -> DatasetIndex:
-    if not index.test:
-        raise DataError(f"{index.root}: read as {index.format}, and that has no test split")
-    return index._replace(train=[], val=list(index.test), test=())
-
-
-def _how_it_was_read(index: DatasetIndex, dataset: SmearDataset) -> str:
-    kinds = ", ".join(f"{kind} ({count})" for kind, count in dataset.mask_kinds.most_common())
-    how = f"read as {index.format}" + (f"; masks: {kinds}" if kinds else "")
-    numbers = ", ".join(f"{k} {name}" for k, name in enumerate(dataset.class_names, start=1))
-    return how + (f"; their numbers: {numbers}" if dataset.mask_kinds[CLASSES] else "")
 
 
 def train_val_split(images: AnnotatedImages, seed: int = 0, needs_train: bool = True) -> Splits:
@@ -209,33 +137,6 @@ def check_same_images(splits: Splits, trained_on: Iterable[str], validated_on: I
             "the images or their split differ from those that the run started with, so it cannot be resumed; restore them, "
             "or start a new run with --weights of this one"
         )
-
-
-def check_unusable(root: Path, skipped: Sequence[Skipped], count: int, strict: bool) -> None:
-    """Raise DataError, with all of them, if more than MAX_SKIPPED of `count` files are unusable (any, if strict)."""
-    errors = [item for item in skipped if item.is_error]
-    lines = [f"{root}: {len(errors)} files cannot be used:", *map(str, errors)]
-    if strict and errors:
-        raise DataError("\n  ".join(lines))
-    if len(errors) > max(1, MAX_SKIPPED * count):
-        advice = f"More than {MAX_SKIPPED:.0%} of the files are unusable. Fix or remove them."
-        raise DataError("\n  ".join([*lines, advice]))
-
-
-def cached_groups(dataset: SmearDataset, cache: Path, progress: bool = True) -> list[int]:
-    """`duplicate_groups` of a data set, stored in a file and used again as long as the images stay the same."""
-    seen = " ".join(f"{sample.fingerprint} {sample.size}" for sample in dataset.samples)
-    digest = hashlib.sha256(seen.encode()).hexdigest()
-    try:
-        stored = json.loads(cache.read_text(encoding="utf-8"))
-        if stored["pictures"] == digest:
-            return list(stored["groups"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # no cache, or a damaged one: compute the groups again
-    groups = duplicate_groups([sample.image.numpy() for sample in dataset.samples], progress)
-    with contextlib.suppress(OSError):  # a read-only folder: compute the groups again next time
-        cache.write_text(json.dumps({"pictures": digest, "groups": groups}), encoding="utf-8")
-    return groups
 
 
 def stratified_group_folds(labels: Sequence[str], groups: Sequence[int], folds: int, seed: int) -> list[int]:

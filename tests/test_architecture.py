@@ -34,13 +34,17 @@ ORDER = {
         shapes
         formats
         mask_values laboratory
+        mask_levels
         mask_kinds
         mask_mending
+        mask_codes
         masks
         image_io
         samples
         dataset patch_matches augment
-        duplicates arguments
+        duplicates
+        opening
+        arguments
         splits loader image_size
         inspect synthetic convert
         __main__

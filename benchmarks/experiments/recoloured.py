@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data.colour import adjust_light, from_bytes, to_bytes
-from data.splits import open_dataset, train_val_split
+from data.opening import open_dataset
+from data.splits import train_val_split
 from maskrcnn.evaluation.validate import validate
 from maskrcnn.inference.arguments import add_colours
 from maskrcnn.inference.colours import ColourRange, as_shown

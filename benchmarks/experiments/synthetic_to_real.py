@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.experiments.train_runs import train
 from data.dataset import SmearDataset
-from data.splits import open_dataset, train_val_split
+from data.opening import open_dataset
+from data.splits import train_val_split
 from data.synthetic.dataset import write_dataset
 from data.synthetic.pretraining import pretraining_set
 from maskrcnn.evaluation.validate import validate

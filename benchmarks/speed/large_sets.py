@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from data.duplicates import duplicate_groups
 from data.loader import Loader, stored_size
-from data.splits import open_dataset, train_val_split
+from data.opening import open_dataset
+from data.splits import train_val_split
 from data.synthetic.smear import draw_smear
 from maskrcnn.config import LISC_CLASSES
 

@@ -4,8 +4,8 @@ The format is recognised by looking, in the folder itself or one or two levels b
 NAME, LAYOUT, recognises() and read_index() and add it to FORMATS.
 """
 
-import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -21,9 +21,11 @@ from data.formats import (
     via,
     yolo,
 )
-from data.formats.files import files_below, folders
-from data.records import DataError, DatasetIndex, Skipped
-from maskrcnn.inference.image_io import IMAGE_EXTENSIONS
+from data.formats.files import children, files_below, folders
+from data.formats.remarks import remarks, without_lonely_split
+from data.formats.unread import hint
+from data.formats.unused import unused_files
+from data.records import DataError, DatasetIndex
 
 # What says more comes first: a folder that several recognise is read by the first of them.
 FORMATS: tuple[ModuleType, ...] = (
@@ -31,11 +33,7 @@ FORMATS: tuple[ModuleType, ...] = (
 )  # fmt: skip
 FORMAT_NAMES = tuple(each.NAME for each in FORMATS)
 LEVELS = 3  # of folders in which a data set is looked for: some archives unzip into two outer ones
-READ = IMAGE_EXTENSIONS | {".json", ".geojson", ".txt", ".zip", ".roi", ".npy"}
-UNREAD_IMAGES = frozenset(
-    {".heic", ".heif", ".avif", ".svs", ".czi", ".nd2", ".lif", ".dng", ".raw", ".psd", ".xcf", ".pdf"}
-)
-DESCRIPTIONS = r"readme|licen[cs]e|changelog|citation|.*\.(md|ya?ml|zip|log|py)$|classes\.|obj\.names|names\.txt"
+ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".gz", ".tgz"})
 SHOWN = 8  # entries of a folder that could not be recognised
 
 FORMAT_HELP = "\n".join(f"  {each.NAME:14s}{each.LAYOUT}" for each in FORMATS)
@@ -63,41 +61,45 @@ def index_dataset(root: Path | str, needs_train: bool = True, format_name: str |
     if nothing is found or the folders are not as expected.
     """
     root = Path(root)
+    if root.is_file():
+        raise DataError(f"{root}: this is a file. {_folder_instead(root)}")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {help_for(root)}")
     if not any(root.iterdir()):
         raise DataError(f"{root}: this folder is empty. {help_for(root)}")
     folder, chosen = _recognise(root, format_name)
     problems: list[str] = []
-    index: DatasetIndex = chosen.read_index(folder, problems)
+    index: DatasetIndex = without_lonely_split(chosen.read_index(folder, problems))
+    notes = remarks(index, problems)
     if problems:
         raise DataError("\n  ".join([f"{folder}: not as expected for the format {chosen.NAME}", *problems]))
     if not (index.train or ((index.val or index.test) and not needs_train)):
-        other = f", only {len(index.val)} to validate on" if index.val else ""
-        missing = "".join(f"\n  {skipped}" for skipped in index.skipped[:SHOWN])
-        raise DataError(f"{folder}: read as {chosen.NAME}, has no annotated image to train on{other}. {missing}")
-    return index._replace(skipped=[*index.skipped, *unused_files(root, index)])
+        missing = [*map(str, index.skipped[:SHOWN]), *notes]
+        if format_name:
+            missing.append(f"{chosen.NAME} is {chosen.LAYOUT}; {_seen(root)}")
+        raise DataError("\n  ".join([f"{folder}: read as {chosen.NAME}, {_nothing_to_train_on(index)}", *missing]))
+    return index._replace(skipped=[*index.skipped, *unused_files(root, index)], notes=(*index.notes, *notes))
 
 
-def unused_files(root: Path, index: DatasetIndex) -> list[Skipped]:
-    """The files below root that the data set consists of neither as images or annotations, nor as files that are left out
-    for a reason: those of one folder and ending together."""
-    known = {skipped.path for skipped in index.skipped}
-    for record in [*index.train, *(index.val or []), *index.unlabelled, *index.test]:
-        known |= {record.image, record.annotation, *(file.path for file in record.masks)}
-    below = {path for path in known if path.is_dir()}
-    others: dict[tuple[Path, str], list[Path]] = {}
-    for file in files_below(root):
-        if file not in known and not below & set(file.parents) and not re.match(DESCRIPTIONS, file.name, re.IGNORECASE):
-            others.setdefault((file.parent, file.suffix.lower()), []).append(file)
-    unused = []
-    for (folder, ending), files in others.items():
-        reason = f"not read as {index.format}" if ending in READ else "this kind of file is not read"
-        if ending in UNREAD_IMAGES:
-            reason = "this kind of image is not read; save it as PNG"
-        path = files[0] if len(files) == 1 else folder / f"*{ending}"
-        unused.append(Skipped(path, reason if len(files) == 1 else f"{len(files)} files: {reason}", is_error=False))
-    return unused
+def _folder_instead(file: Path) -> str:
+    if file.suffix.lower() in ARCHIVES:
+        return "Unzip it, and give the folder with what was in it"
+    return f"Give the folder with the images and their annotations, as {file.parent}"
+
+
+def _nothing_to_train_on(index: DatasetIndex) -> str:
+    others = {"validate": len(index.val or ()), "test": len(index.test)}
+    only = " and ".join(f"{count} to {what} on" for what, count in others.items() if count)
+    return "has no annotated image to train on" + (
+        f", only {only}, as the name of their folder or file says" if only else ""
+    )
+
+
+def _seen(root: Path) -> str:
+    """The first files of a folder."""
+    files = files_below(root)
+    seen = ", ".join(str(file.relative_to(root)) for file in files[:SHOWN]) + (", ..." if len(files) > SHOWN else "")
+    return f"it has {len(files)} files ({seen})" if files else "there is no file in it"
 
 
 def _is_in(each: ModuleType, folder: Path, broken: list[DataError]) -> bool:
@@ -118,15 +120,26 @@ def _recognise(root: Path, format_name: str | None) -> tuple[Path, ModuleType]:
         found = [(folder, each) for folder in level for each in wanted if _is_in(each, folder, broken)]
         places = list(dict.fromkeys(folder for folder, _ in found))
         if len(places) > 1:
-            raise DataError(f"{root}: several data sets ({', '.join(map(str, places))}); name one of them")
+            names = ", ".join(map(str, places[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
+            raise DataError(f"{root}: several data sets ({names}); name one of them{_how_to_join(places)}")
         if found:
             return found[0]
         level = [below for parent in level for below in folders(parent)]
     if broken:
         raise broken[0]
     if format_name:
-        return root, wanted[0]  # its own message says what is missing
-    files = files_below(root)
-    seen = ", ".join(str(file.relative_to(root)) for file in files[:SHOWN]) + (", ..." if len(files) > SHOWN else "")
-    saw = f"it has {len(files)} files ({seen})" if files else "there is no file in it"
-    raise DataError(f"{root}: no known layout; {saw}. {help_for(root)}")
+        with suppress(DataError):  # if no format fits, what is missing is said of root
+            root = _recognise(root, None)[0]
+        return root, wanted[0]
+    known = hint(files_below(root))
+    raise DataError(f"{root}: no known layout; {_seen(root)}. {known + '. ' if known else ''}{help_for(root)}")
+
+
+def _how_to_join(places: Sequence[Path]) -> str:
+    """What to do if each of several folders, as of patients or classes, has a folder of images and one of masks."""
+    pairs = [(children(place, *label_maps.IMAGES), children(place, *label_maps.MASKS)) for place in places]
+    if not all(len(images) == len(masks) == 1 for images, masks in pairs):
+        return ""
+    place, ((images,), (masks,)) = places[0], pairs[0]
+    moves = f"{place.name}/{images.name} to images/{place.name}, {place.name}/{masks.name} to masks/{place.name}"
+    return f", or make one of them: move {moves}, and so on"

@@ -6,8 +6,8 @@ detect / image / *                              optional, without masks
 
 from pathlib import Path
 
-from data.formats.files import child, folders, image_and_mask_folders, images_below, only, split_folders, unlabelled
-from data.formats.pairs import class_folder_records
+from data.formats.files import child, folders, images_below, only, split_folders, unlabelled
+from data.formats.pairs import class_folder_records, image_and_mask_folders, origins
 from data.records import DatasetIndex, ImageRecord, Skipped
 
 NAME = "class-folders"
@@ -16,9 +16,9 @@ IMAGES, MASKS = ("image",), ("mask", "label", "annotation")
 
 
 def recognises(root: Path) -> bool:
-    """By folders of images in which there are folders of classes."""
-    places = image_and_mask_folders(root, IMAGES, MASKS).values()
-    return any(images_below(each) for images, _ in places for folder in images for each in folders(folder))
+    """By folders of images in which there are folders of classes, and not all of them of patients or slides."""
+    outer = [folder for images, _ in image_and_mask_folders(root, IMAGES, MASKS).values() for folder in images]
+    return any(images_below(each) for folder in outer if not origins(folder) for each in folders(folder))
 
 
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:

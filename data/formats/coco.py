@@ -3,14 +3,17 @@
 annotations/instances_<split>.json, <split>/_annotations.coco.json, or any .json in the folder; the images anywhere below it
 """
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from data.formats.files import ImageFinder, files_below, not_used, side_of
+from data.formats.files import files_below, side_of
 from data.formats.json_files import MALFORMED, objects, peek_json, read_json, reason_of
-from data.formats.per_image import side_below, without_repeated
+from data.formats.outlines import Marked, NoOutline
+from data.formats.per_image import Collected, index_of_lists, side_below
 from data.records import DatasetIndex, ImageRecord, RunLengths, Shape, Skipped
 from data.shapes import parse_counts, polygon
 from maskrcnn.inference.export import PREDICTIONS
@@ -19,65 +22,28 @@ NAME = "coco"
 LAYOUT = "a .json as COCO's instances_train.json or Roboflow's _annotations.coco.json"
 LEVELS = 2  # of folders in which the JSON files are looked for
 KEYS = ("images", "annotations", "categories", "info")  # one of them is at the beginning
-
-
-class Instances(NamedTuple):
-    """What one JSON file contributes."""
-
-    records: list[ImageRecord]
-    listed: set[Path]  # images, also those whose annotations cannot be used
-    class_names: list[str]  # all that it lists
-    crowds: int
+LABEL_STUDIO = r"(?:.*[/\\])?[0-9a-f]{8}-([^/\\]+)"  # it puts a number before the names of files that it was given
 
 
 def recognises(root: Path) -> bool:
     """By the keys of its JSON files."""
-    return bool(_files(root))
+    return next(_contents(root), None) is not None
 
 
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     """The records of all JSON files below root, in the splits that these or their folders are named after."""
-    find = ImageFinder(root)
-    records: dict[str | None, list[ImageRecord]] = {}
-    skipped: list[Skipped] = []
-    names: list[str] = []
-    listed: set[Path] = set()
-    crowds = 0
-    for file in _files(root):
-        side = side_of(file.stem) or side_below(file, root)
-        try:
-            read = read_instances(file, find, side, skipped)
-        except MALFORMED as error:
-            problems.append(f"{file}: {reason_of(error)}".replace(f"{file}: {file}: ", f"{file}: "))
+    return index_of_lists(root, _contents(root), _read_instances, NAME, problems)
+
+
+def _contents(root: Path) -> Iterator[tuple[Path, Any]]:
+    """The files of the format and what is in them, one after another: they may be large."""
+    for file in files_below(root):
+        near = len(file.relative_to(root).parts) <= LEVELS + 1
+        if not near or file.suffix.lower() != ".json" or not any(f'"{key}"' in peek_json(file) for key in KEYS):
             continue
-        records.setdefault(side, []).extend(read.records)
-        listed |= read.listed
-        names += read.class_names
-        crowds += read.crowds
-    skipped += not_used([image for image in find.images if image not in listed], "no JSON file lists it")
-    records = without_repeated(records, skipped)
-    used = {label for side in records.values() for record in side for label in record.labels}
-    notes = (
-        [f"{crowds} crowd regions (iscrowd) are not used: they do not tell one cell from the next"] if crowds else []
-    )
-    class_names = [name for name in dict.fromkeys(names) if name in used]
-    return DatasetIndex.of_splits(root, records, [], skipped, NAME, class_names, notes)
-
-
-def _files(root: Path) -> list[Path]:
-    return [
-        file
-        for file in files_below(root)
-        if file.suffix.lower() == ".json" and len(file.relative_to(root).parts) <= LEVELS + 1 and _looks_like_coco(file)
-    ]
-
-
-def _looks_like_coco(file: Path) -> bool:
-    start = peek_json(file)
-    if not any(f'"{key}"' in start for key in KEYS):
-        return False
-    content = read_json(file)
-    return isinstance(content, dict) and {"images", "annotations"} <= content.keys() and not _are_predictions(content)
+        content = read_json(file)
+        if isinstance(content, dict) and {"images", "annotations"} <= content.keys() and not _are_predictions(content):
+            yield file, content
 
 
 def _are_predictions(content: dict[str, Any]) -> bool:
@@ -88,39 +54,48 @@ def _are_predictions(content: dict[str, Any]) -> bool:
     return isinstance(annotations, list) and any(isinstance(a, dict) and "score" in a for a in annotations[:1])
 
 
-def read_instances(file: Path, find: ImageFinder, side: str | None, skipped: list[Skipped]) -> Instances:
-    """The records of a JSON file. Images that cannot be used are added to skipped; raises ValueError for what is wrong with
-    the file as a whole. Ids are compared as texts: some programs write "1" in one place and 1 in another."""
-    content = read_json(file)
+def _read_instances(file: Path, content: dict[str, Any], found: Collected) -> None:
+    """Adds the records of a JSON file, and why images cannot be used. Raises ValueError for what is wrong with the whole.
+    Ids are compared as texts: some programs write "1" in one place and 1 in another."""
     names = _category_names(content)
-    shapes: dict[str, list[Shape]] = {}
+    marked: dict[str, list[Marked]] = {}
     broken: dict[str, str] = {}  # image -> the first of its annotations that cannot be used
-    crowds = 0
     for i, annotation in enumerate(objects(content["annotations"], "annotations")):
         entry, owner = f"annotation {annotation.get('id', f'number {i + 1}')}", str(annotation.get("image_id"))
-        if annotation.get("iscrowd") in (1, "1"):
-            crowds += 1
-            continue
         try:
-            shapes.setdefault(owner, []).append(_shape(annotation, names, entry))
+            marked.setdefault(owner, []).append(_read_annotation(annotation, names, entry))
         except MALFORMED as error:
             broken.setdefault(owner, f"{entry}: {reason_of(error)}")
     images = _images_by_id(content)
-    for number in [number for number in {**shapes, **broken} if number not in images]:
-        entry = broken[number].split(":")[0] if number in broken else shapes[number][0].entry
-        skipped.append(Skipped(file, f"{entry} is of image {number}, which the file does not list"))
-    records, listed = [], set()
+    for number in [number for number in {**marked, **broken} if number not in images]:
+        entry = broken[number].split(":")[0] if number in broken else marked[number][0].entry
+        found.skipped.append(Skipped(file, f"{entry} is of image {number}, which the file does not list"))
+    side = side_of(file.stem) or side_below(file, found.root)
+    records = found.records.setdefault(side, [])
+    found.class_names += names.values()
     for number, image in images.items():
+        path: Path | None = None
         try:
-            path = find(str(image["file_name"]), file.parent, side)
-            listed.add(path)
+            path = _find_image(str(image["file_name"]), file, side, found)
+            found.listed.add(path)
             if number in broken:
-                skipped.append(Skipped(path, f"{file}, {broken[number]}"))
-                continue
-            records.append(ImageRecord(path, (), tuple(shapes.get(number, ())), file, _size(image)))
+                raise ValueError(broken[number])
+            shapes = found.check(marked.get(number, ()), file)
+            records.append(ImageRecord(path, (), shapes, file, _size(image)))
         except MALFORMED as error:
-            skipped.append(Skipped(file, f"image {number}: {reason_of(error)}"))
-    return Instances(records, listed, list(names.values()), crowds)
+            reason = f"{file}, {reason_of(error)}" if path else f"image {number}: {reason_of(error)}"
+            found.skipped.append(Skipped(path or file, reason))
+
+
+def _find_image(name: str, file: Path, side: str | None, found: Collected) -> Path:
+    """Raises ValueError. Label Studio's number is left off only where no image has the name with it."""
+    try:
+        return found.find(name, file.parent, side)
+    except ValueError:
+        numbered = re.fullmatch(LABEL_STUDIO, name)
+        if not numbered or not found.find.knows(numbered[1]):
+            raise
+        return found.find(numbered[1], file.parent, side)
 
 
 def _category_names(content: dict[str, Any]) -> dict[str, str]:
@@ -149,12 +124,16 @@ def _images_by_id(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return images
 
 
-def _shape(annotation: dict[str, Any], names: dict[str, str], entry: str) -> Shape:
+def _read_annotation(annotation: dict[str, Any], names: dict[str, str], entry: str) -> Marked:
     """Raises ValueError for an annotation that no mask can be made from."""
+    segmentation = annotation.get("segmentation")
+    # CVAT marks whatever was painted with its brush as a crowd; a real one has no attributes.
+    is_painted = isinstance(segmentation, dict) and "attributes" in annotation
+    if annotation.get("iscrowd") in (1, "1") and not is_painted:
+        return NoOutline("crowd region", entry)  # it does not tell one cell from the next
     category = str(annotation.get("category_id"))
     if category not in names:
         raise ValueError(f"category {category} is not among the categories")
-    segmentation = annotation.get("segmentation")
     if not segmentation:
         raise ValueError("has no segmentation, only a box; outline the cell")
     if isinstance(segmentation, dict):
@@ -177,6 +156,9 @@ def _runs(segmentation: dict[str, Any]) -> RunLengths:
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width, which some exporters leave out or set to 0."""
+    """Height and width, which some exporters leave out or set to 0. Raises ValueError for what is no number."""
     height, width = image.get("height"), image.get("width")
-    return (int(height), int(width)) if height and width else None
+    try:
+        return (int(height), int(width)) if height and width else None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"its height and width are {height!r} and {width!r}, not numbers") from error

@@ -6,15 +6,17 @@
 from pathlib import Path
 from typing import Any
 
-from data.classes import SINGLE
-from data.formats.files import ImageFinder, files_below
+from data.formats.files import files_below
+from data.formats.image_finder import ImageFinder
 from data.formats.json_files import objects, peek_json, read_json
-from data.formats.per_image import Described, each_shape, index_of_files
+from data.formats.outlines import NO_CLASS, Marked, NoOutline
+from data.formats.per_image import Described, each_marked, index_of_files
 from data.records import DatasetIndex, Shape
 from data.shapes import polygon
 
 NAME = "geojson"
 LAYOUT = "<name>.geojson of QuPath for each image"
+NO_OUTLINES = ("Point", "MultiPoint", "LineString", "MultiLineString")
 
 
 def recognises(root: Path) -> bool:
@@ -43,13 +45,15 @@ def _read_shapes(file: Path, image: Path) -> Described:
     content = read_json(file)
     features = content.get("features", [content]) if isinstance(content, dict) else content
     named = ((f"feature {number}", feature) for number, feature in enumerate(objects(features, "features")))
-    return Described(each_shape(named, _shape))
+    return Described(each_marked(named, _read_feature))
 
 
-def _shape(feature: dict[str, Any], entry: str) -> Shape:
+def _read_feature(feature: dict[str, Any], entry: str) -> Marked:
     """Raises ValueError for what is no polygon."""
     geometry = feature.get("geometry") or {}
     kind = geometry.get("type")
+    if kind in NO_OUTLINES:
+        return NoOutline(kind, entry)
     if kind not in ("Polygon", "MultiPolygon"):
         raise ValueError(f"a {kind or 'feature without geometry'} is not the outline of a cell")
     parts = [geometry["coordinates"]] if kind == "Polygon" else geometry["coordinates"]
@@ -63,4 +67,4 @@ def _label(feature: dict[str, Any]) -> str:
     found = (feature.get("properties") or {}).get("classification")
     if isinstance(found, dict):
         found = found.get("name") or ": ".join(map(str, found.get("names") or ()))
-    return str(found or SINGLE).strip()
+    return str(found or NO_CLASS).strip()

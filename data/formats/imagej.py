@@ -7,14 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from data.classes import SINGLE
-from data.formats.files import ImageFinder, files_below
-from data.formats.per_image import Described, each_shape, index_of_files
+from data.formats.files import files_below
+from data.formats.image_finder import ImageFinder
+from data.formats.outlines import NO_CLASS, Marked, NoOutline
+from data.formats.per_image import Described, each_marked, index_of_files
 from data.records import DataError, DatasetIndex, Shape
 from data.shapes import ellipse, polygon, rectangle
 
 NAME = "imagej"
 LAYOUT = "<name>.zip (or <name>_RoiSet.zip) of ImageJ's ROI manager for each image"
+OUTLINES = ("polygon", "freehand", "traced", "rect")
 ROI_SET = r"[-_ ]?(?:roi[-_ ]?set|rois?)[-_ ]?"
 
 
@@ -44,7 +46,8 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
         if not isinstance(found, list):
             found.name = "" if found.name == file.stem else found.name  # a single one is named after its file
             found = [found]
-        return Described(each_shape([(f"region {i} ({roi.name})", roi) for i, roi in enumerate(found, 1)], _shape))
+        named = [(f"region {i} ({roi.name})", roi) for i, roi in enumerate(found, 1)]
+        return Described(each_marked(named, _read_region))
 
     return index_of_files(root, _files(root), locate, describe, NAME)
 
@@ -59,21 +62,29 @@ def _stem(file: Path, find: ImageFinder) -> str:
     return bare if not find.knows(file.stem) and bare else file.stem
 
 
-def _shape(region: Any, entry: str) -> Shape:
-    """The class is the name without its number ("neutrophil-3"), unless ImageJ gave it from the position (0123-0456)."""
-    name = re.sub(r"[-_ ]*\d+$", "", region.name or "")
-    label = name if re.search("[A-Za-z]", name) else SINGLE
-    kind = region.roitype.name
+def _read_region(region: Any, entry: str) -> Marked:
+    """Raises ValueError for a shape without corners, or with some that are no numbers."""
+    kind = region.roitype.name.lower()
+    if region.subtype.name in ("TEXT", "IMAGE"):  # of which ImageJ stores the rectangle
+        kind = region.subtype.name.lower()
+    label = _label(region.name or "")
     left, top, width, height = region.left, region.top, region.right - region.left, region.bottom - region.top
     if region.subpixelrect:  # the whole numbers are only its bounding box
         left, top, width, height = region.xd, region.yd, region.widthd, region.heightd
-    if kind == "OVAL":
+    if kind == "oval":
         return Shape(label, ((ellipse(left + width / 2, top + height / 2, width / 2, height / 2),),), None, entry)
-    if kind == "RECT" and not region.composite:
+    if kind == "rect" and not region.composite:
         return Shape(label, ((rectangle(left, top, width, height),),), None, entry)
-    if kind not in ("POLYGON", "FREEHAND", "TRACED", "RECT"):
-        raise ValueError(f"a {kind.lower()} is not the outline of a cell")
+    if kind not in OUTLINES:
+        return NoOutline(kind, entry)
     rings = tuple(map(polygon, region.coordinates(multi=True)))
     if not rings:
         raise ValueError("has no outline")
     return Shape(label, (rings,), None, entry)
+
+
+def _label(name: str) -> str:
+    """The class is the name without its number ("neutrophil-3", but "CD4"); what ImageJ names after the position has none
+    (0123-0456)."""
+    label = re.sub(r"[-_ ]+\d+$", "", name).strip()
+    return label if any(map(str.isalpha, label)) else NO_CLASS

@@ -11,17 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.classes import SINGLE, SINGLE_NOTE
-from data.formats.files import by_key, files_below, files_in, image_and_mask_folders, is_image, key, only, split_folders
-from data.formats.pairs import EXPERT
+from data.formats.files import files_below, files_in, folders, is_image, key, only, split_folders
+from data.formats.pairs import MASK_ENDINGS, by_key, image_and_mask_folders, is_origin, masks_by_image, origins
 from data.records import DatasetIndex, ImageRecord, MaskFile, Skipped
 
 NAME = "label-maps"
 LAYOUT = "<name>.png and <name>_masks.png (_cp_masks, _labels, _seg.npy), or images/<name>.png, masks/<name>.png"
 IMAGES = ("image", "img", "jpegimages", "raw", "input")
 MASKS = ("mask", "label", "annotation", "groundtruth", "gt", "cpmask", "segmentation")
-MASK_ENDINGS = rf"(?:[-_ ](?:cp[-_ ])?(?:masks?|labels?|seg)|{EXPERT})$"
-IMAGE_ENDINGS = r"[-_ ](?:img|image)$"  # cellpose's own data: 000_img.png, 000_masks.png
-OUTPUTS = r"_(?:overlay|splash|outlines|flows|probs?)$"  # pictures of results, which stand beside the images
+SHOWN = 3  # names of folders in a note
+OUTPUTS = r"_(?:overlay|splash|outlines|flows|probs?|cp_output)$"  # pictures of results, which stand beside the images
 
 
 def recognises(root: Path) -> bool:
@@ -34,19 +33,34 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     """The records below root: every cell is of one class, or of that of its folder if --classes names folders."""
     skipped: list[Skipped] = []
     records: dict[str | None, list[ImageRecord]] = {}
+    patients: list[str] = []
     places = split_folders(root)
     for name, both in image_and_mask_folders(root, IMAGES, MASKS).items():
         images, masks = (only(_with_files(found)) for found in both)
         if images and masks:
             records[name] = _match(images, masks, skipped)
-        elif name in places:
+            patients += _patients(images, problems)
+        elif name in places and (name != "test" or _beside(places[name])):  # a test split may have no masks
             records[name] = _match(places[name], places[name], skipped)
-    return DatasetIndex.of_splits(root, records, [], skipped, NAME, (SINGLE,), (SINGLE_NOTE,))
+    notes = [SINGLE_NOTE]
+    if patients := list(dict.fromkeys(patients)):
+        shown = ", ".join(patients[:SHOWN]) + (", ..." if len(patients) > SHOWN else "")
+        notes.append(f"the folders {shown} are taken for patients or slides; --format class-folders makes them classes")
+    return DatasetIndex.of_splits(root, records, [], skipped, NAME, (SINGLE,), notes)
 
 
 def _with_files(found: Sequence[Path]) -> list[Path]:
-    """The folders with images in them, and not in folders of classes below."""
-    return [folder for folder in found if any(map(_is_mask, files_in(folder)))]
+    """The folders with images in them, or in folders of patients below, and not in folders of classes."""
+    return [folder for folder in found if any(map(_is_mask, files_in(folder))) or origins(folder)]
+
+
+def _patients(images: Path, problems: list[str]) -> list[str]:
+    """The folders of patients, if there are only such; those of classes in them are a problem."""
+    names = origins(images)
+    for folder in [below for name in names for below in folders(images / name) if not is_origin(below.name)]:
+        moved = images / folder.name / folder.parent.name
+        problems.append(f"{folder}: if it is of a class, move it to {moved}; else move its files to {folder.parent}")
+    return names
 
 
 def _beside(side: Path) -> bool:
@@ -67,13 +81,8 @@ def _match(image_folder: Path, mask_folder: Path, skipped: list[Skipped]) -> lis
     image_of, twice = by_key(images, image_folder)
     mask_of, twice_masks = by_key(masks, mask_folder)
     skipped += [*twice, *twice_masks]
-    names = {re.sub(IMAGE_ENDINGS, "", name): name for name in image_of} | {name: name for name in image_of}
-    own: dict[str, list[Path]] = {}
-    for name, mask in mask_of.items():
-        if image := names.get(name) or names.get(re.sub(MASK_ENDINGS, "", name)):
-            own.setdefault(image, []).append(mask)
-        else:
-            skipped.append(Skipped(mask, f"no image of that name in {image_folder}"))
+    own, of_none = masks_by_image(image_of, mask_of)
+    skipped += [Skipped(mask, f"no image of that name in {image_folder}") for mask in of_none]
     return [record for name in image_of if (record := _record(image_of[name], own.get(name, []), mask_folder, skipped))]
 
 

@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.formats.files import ImageFinder, files_below
+from data.formats.files import files_below, normal
+from data.formats.image_finder import ImageFinder
 from data.formats.json_files import objects, peek_json, read_json
-from data.formats.per_image import Described, each_shape, index_of_files
+from data.formats.outlines import Marked, NoOutline
+from data.formats.per_image import Described, each_marked, index_of_files
 from data.records import DatasetIndex, Ring, RunLengths, Shape
 from data.regions import union
 from data.shapes import ellipse, encode_runs, polygon, rasterize, rectangle
 
 NAME = "labelme"
 LAYOUT = "<name>.json of LabelMe beside each image"
+NO_OUTLINES = ("point", "points", "line", "linestrip")
 TO_LOOK_AT = 5  # JSON files, to recognise the format
 
 
@@ -36,11 +39,29 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
         content = read_json(file)
         if not isinstance(content, dict) or "shapes" not in content:
             return None
-        name = content.get("imagePath")
-        image = find(str(name), file.parent) if name else find.by_stem(file.stem, file.parent)
-        return image, content
+        return _image_of(file, content, find), content
 
     return index_of_files(root, _json_files(root), locate, _read_shapes, NAME)
+
+
+def _image_of(file: Path, content: dict[str, Any], find: ImageFinder) -> Path:
+    """The image that imagePath names; the one that is named as the file is, where there is no other. Raises ValueError for
+    two, since either the file or one of the images was copied or renamed, and for none."""
+    found: list[Path] = []
+    errors: list[ValueError] = []
+    for search, name in ((find, content.get("imagePath")), (find.by_stem, file.stem)):
+        try:
+            found += [search(str(name), file.parent)] if name else []
+        except ValueError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    image, other = found[0], found[-1]
+    if image != other and normal(file.stem) not in (normal(image.stem), normal(image.name)):
+        raise ValueError(
+            f"its imagePath is {image.name}, but it is named as {other.name} is; rename it, or mend imagePath"
+        )
+    return image
 
 
 def _json_files(root: Path) -> list[Path]:
@@ -60,16 +81,21 @@ def _read_shapes(content: dict[str, Any], image: Path) -> Described:
     size = height, width
     raw = objects(content["shapes"], "shapes")
     named = [(f"shape {number} ({entry.get('label')})", entry) for number, entry in enumerate(raw)]
-    cells: dict[tuple[str, str], Shape] = {}
-    for number, shape in enumerate(each_shape(named, lambda entry, name: _shape(entry, name, size))):
-        group = raw[number].get("group_id")
-        place = shape.label, f"{number}" if group is None else f"group {group}"
-        cells[place] = _joined(cells[place], shape, size) if place in cells else shape
+    cells: dict[tuple[str, str], Marked] = {}
+    for number, marked in enumerate(each_marked(named, lambda entry, name: _read_shape(entry, name, size))):
+        group, place = raw[number].get("group_id"), (marked.entry, "")
+        if isinstance(marked, Shape) and group is not None:
+            place = marked.label, f"group {group}"
+            first = cells.get(place)
+            marked = _joined(first, marked, size) if isinstance(first, Shape) else marked
+        cells[place] = marked
     return Described(tuple(cells.values()), size if all(size) else None)
 
 
-def _shape(raw: dict[str, Any], entry: str, size: tuple[int, int]) -> Shape:
+def _read_shape(raw: dict[str, Any], entry: str, size: tuple[int, int]) -> Marked:
     label, kind = str(raw.get("label") or "").strip(), raw.get("shape_type") or "polygon"
+    if kind in NO_OUTLINES:
+        return NoOutline(kind, entry)
     if not label:
         raise ValueError("has no label")
     if kind == "mask":

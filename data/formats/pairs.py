@@ -1,14 +1,92 @@
-"""Images and masks in folders of the same names: one folder per class, or none."""
+"""Images and masks in two folders, with or without a folder for each class: which mask is of which image."""
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from data.classes import standard_class
-from data.formats.files import by_key, child, files_in, folders, images_below, is_image, key, normal, not_used
+from data.formats.files import (
+    child,
+    children,
+    files_in,
+    folders,
+    images_below,
+    is_image,
+    key,
+    normal,
+    not_used,
+    split_folders,
+)
 from data.records import MULTI_CLASS, ImageRecord, MaskFile, Skipped
 
 EXPERT = r"_expert\d*"  # LISC's masks: 1_expert.bmp beside 1.bmp
+MASK_ENDINGS = rf"(?:[-_ ](?:cp[-_ ])?(?:masks?|labels?|seg)|{EXPERT})$"
+IMAGE_ENDINGS = r"[-_ ](?:img|image)$"  # cellpose's own data: 000_img.png, 000_masks.png
+# Folders that no one names a class: "Patient 3", "slide_02", a date, a long number.
+ORIGINS = (
+    r"(?:patient|pat|pt|case|subject|donor|animal|mouse|slide|smear|sample|specimen|field|fov|batch|series|scan|id|p|s)"
+    r"[ _.-]*\d+|\d{5,}|\d{4}[ _.-]\d{1,2}[ _.-]\d{1,2}|\d{1,2}[ _.-]\d{1,2}[ _.-]\d{4}"
+)
+
+
+def image_and_mask_folders(
+    root: Path, images: Sequence[str], masks: Sequence[str]
+) -> dict[str | None, tuple[list[Path], list[Path]]]:
+    """The folders that have one of the names of images, and of masks, in each split: train/images and train/masks, or
+    images/train and masks/train."""
+    sides = split_folders(root)
+    outer = children(root, *images), children(root, *masks)
+    if None in sides and all(len(found) == 1 for found in outer):
+        inner_images, inner_masks = (split_folders(found[0]) for found in outer)
+        if None not in inner_images | inner_masks:
+            return {side: ([inner_images[side]], [inner_masks[side]]) for side in inner_images if side in inner_masks}
+    return {name: (children(side, *images), children(side, *masks)) for name, side in sides.items()}
+
+
+def origins(images: Path) -> list[str]:
+    """The names of the folders in a folder of images, if they are those of patients, slides and the like; [] if one of them
+    may be a class."""
+    names = [folder.name for folder in folders(images) if images_below(folder)]
+    return names if all(map(is_origin, names)) else []
+
+
+def is_origin(name: str) -> bool:
+    """Whether a folder is named after a patient, a slide or the like."""
+    return re.fullmatch(ORIGINS, name.lower()) is not None
+
+
+def by_key(files: Iterable[Path], base: Path) -> tuple[dict[str, Path], list[Skipped]]:
+    """Files by the folders below base that they are in, and `key`, with two of the same name listed apart. Of names that
+    differ in letter case none is used: which mask is of which image would be a guess."""
+    named: dict[str, list[Path]] = {}
+    for file in files:
+        named.setdefault(normal(str(file.parent.relative_to(base) / key(file))), []).append(file)
+    twice = []
+    for full, (first, *others) in list(named.items()):
+        if any(other.stem != first.stem for other in others):
+            del named[full]
+            twice += [
+                Skipped(file, f"{first.name} and {others[0].name} differ in letter case; rename one")
+                for file in (first, *others)
+            ]
+        else:
+            twice += [Skipped(file, f"the same name as {first.name}; keep one of the two") for file in others]
+    return {full: found[0] for full, found in named.items()}, twice
+
+
+def masks_by_image(image_of: dict[str, Path], mask_of: dict[str, Path]) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The masks of each image, both by `by_key`, those of just its name first; and the masks that are of none. A mask has
+    the name of its image or, if there is no such image, that name with one of MASK_ENDINGS."""
+    names = {re.sub(IMAGE_ENDINGS, "", name): name for name in image_of} | {name: name for name in image_of}
+    own: dict[str, list[Path]] = {}
+    of_none = []
+    for name, mask in sorted(mask_of.items(), key=lambda item: item[0] not in names):
+        if image := names.get(name) or names.get(re.sub(MASK_ENDINGS, "", name)):
+            own.setdefault(image, []).append(mask)
+        else:
+            of_none.append(mask)
+    return own, of_none
 
 
 def class_folder_records(images: Path, masks: Path, problems: list[str], skipped: list[Skipped]) -> list[ImageRecord]:
@@ -35,17 +113,18 @@ def match(
     """Records of the images below a folder that have a mask below another one. expected: where the missing ones should
     be."""
     image_files, twice = by_key(images_below(images), images) if images else ({}, [])
-    mask_files, twice_masks = by_key(images_below(masks), masks, EXPERT) if masks else ({}, [])
+    mask_files, twice_masks = by_key(images_below(masks), masks) if masks else ({}, [])
     skipped += [*twice, *twice_masks]
+    own, of_none = masks_by_image(image_files, mask_files)
     records = []
     for name, image in image_files.items():
-        if name in mask_files:
-            records.append(ImageRecord(image, (MaskFile(mask_files[name], label),)))
+        first, *others = own.get(name, [None])
+        if first:
+            records.append(ImageRecord(image, (MaskFile(first, label, may_lack_margin=True),)))
+            skipped += [Skipped(other, f"{first.name} is read instead of it") for other in others if other]
         else:
             skipped.append(Skipped(image, f"no mask of that name in {expected[1]}"))
-    for name, mask in mask_files.items():
-        if name not in image_files:
-            skipped.append(Skipped(mask, f"no image of that name in {expected[0]}"))
+    skipped += [Skipped(mask, f"no image of that name in {expected[0]}") for mask in of_none]
     return records
 
 

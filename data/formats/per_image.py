@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.formats.files import images_below, not_used, side_of
+from data.formats.files import images_below, not_used, side_of, sides_below
+from data.formats.image_finder import ImageFinder
 from data.formats.json_files import MALFORMED, reason_of
-from data.records import DatasetIndex, ImageRecord, Shape, Skipped
+from data.formats.outlines import Marked, ShapeCheck
+from data.records import DatasetIndex, ImageRecord, Skipped
 
 
 class Described(NamedTuple):
     """What an annotation file says about its image."""
 
-    shapes: tuple[Shape, ...]
+    marked: tuple[Marked, ...]
     size: tuple[int, int] | None = None  # height and width, if it tells
 
 
@@ -23,9 +25,42 @@ Locate = Callable[
 Describe = Callable[[Any, Path], Described]  # what was located, its image -> what it says
 
 
+class Collected:
+    """What is found while the files are read of which each lists several images."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.find, self.check = root, ImageFinder(root), ShapeCheck()
+        self.records: dict[str | None, list[ImageRecord]] = {}
+        self.skipped: list[Skipped] = []
+        self.listed: set[Path] = set()  # images, also those whose entries cannot be used
+        self.class_names: list[str] = []
+
+
+# A file, its content and what it adds to. Raises any of MALFORMED for what is wrong with the file as a whole.
+ReadList = Callable[[Path, Any, Collected], None]
+
+
 def side_below(path: Path, root: Path) -> str | None:
     """The split that one of the folders between root and a file is named after."""
-    return next((side for part in path.relative_to(root).parts[:-1] if (side := side_of(part))), None)
+    return next(map(side_of, sides_below(path, root)), None)
+
+
+def index_of_lists(
+    root: Path, contents: Iterable[tuple[Path, Any]], read: ReadList, format: str, problems: list[str]
+) -> DatasetIndex:
+    """The records of files that list images. Images of the data set that none lists are listed, as no error."""
+    found = Collected(root)
+    for file, content in contents:
+        try:
+            read(file, content, found)
+        except MALFORMED as error:
+            problems.append(f"{file}: {reason_of(error)}")
+    skipped = found.skipped
+    skipped += not_used([image for image in found.find.images if image not in found.listed], "no JSON file lists it")
+    records = without_repeated(found.records, skipped)
+    used = {label for side in records.values() for record in side for label in record.labels}
+    class_names = [name for name in dict.fromkeys(found.class_names) if name in used]
+    return DatasetIndex.of_splits(root, records, [], skipped, format, class_names, found.check.notes())
 
 
 def index_of_files(
@@ -40,6 +75,7 @@ def index_of_files(
     records: dict[str | None, list[ImageRecord]] = {}
     skipped: list[Skipped] = []
     file_of: dict[Path, Path] = {}
+    check = ShapeCheck()
     for file in files:
         try:
             located = locate(file)
@@ -49,7 +85,8 @@ def index_of_files(
             if image in file_of:
                 raise ValueError(f"is for {image.name}, as {file_of[image].name} is; keep one of the two")
             file_of[image] = file
-            shapes, size = describe(content, image)
+            marked, size = describe(content, image)
+            shapes = check(marked, file)
         except MALFORMED as error:
             skipped.append(Skipped(file, reason_of(error).removeprefix(f"{file}: ")))
         else:
@@ -58,7 +95,7 @@ def index_of_files(
     others = [image for image in images_below(root) if image not in used]
     skipped += not_used([image for image in others if image not in file_of], "has no annotation file")
     skipped += not_used([image for image in others if image in file_of], "its annotation file cannot be used")
-    return DatasetIndex.of_splits(root, records, [], skipped, format, class_names)
+    return DatasetIndex.of_splits(root, records, [], skipped, format, class_names, check.notes())
 
 
 def without_repeated(
@@ -77,12 +114,12 @@ def without_repeated(
     return {side: [one for one in records[side] if len(entries[one.image]) == 1] for side in records}
 
 
-def each_shape(entries: Iterable[tuple[str, Any]], shape_of: Callable[[Any, str], Shape]) -> tuple[Shape, ...]:
-    """The shapes of (name of the entry, its content). Raises ValueError, naming the entry, if one is malformed."""
-    shapes = []
+def each_marked(entries: Iterable[tuple[str, Any]], read: Callable[[Any, str], Marked]) -> tuple[Marked, ...]:
+    """What is marked, of (name of the entry, its content). Raises ValueError, naming the entry, if one is malformed."""
+    marked = []
     for entry, content in entries:
         try:
-            shapes.append(shape_of(content, entry))
+            marked.append(read(content, entry))
         except MALFORMED as error:
             raise ValueError(f"{entry}: {reason_of(error)}") from error
-    return tuple(shapes)
+    return tuple(marked)

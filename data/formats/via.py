@@ -3,51 +3,44 @@
 Any .json in the folder, in train, val or annotations; the images anywhere below it. Polygons, circles, ellipses, rectangles.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.classes import SINGLE
-from data.formats.files import ImageFinder, children, files_in, not_used, plain, side_of, split_folders
+from data.formats.files import children, files_in, plain, side_of, split_folders
 from data.formats.json_files import MALFORMED, peek_json, read_json, reason_of
-from data.formats.per_image import each_shape, side_below, without_repeated
+from data.formats.outlines import NO_CLASS, Marked, NoOutline
+from data.formats.per_image import Collected, each_marked, index_of_lists, side_below
 from data.records import DatasetIndex, ImageRecord, Ring, Shape, Skipped
 from data.shapes import ellipse, polygon, rectangle
 
 NAME = "via"
 LAYOUT = "a .json of VGG Image Annotator, as train/via_region_data.json"
 KEYS = ("regions", "filename", "_via_img_metadata", "_via_settings")  # one of them is at the beginning
-# The first that is there tells the class; as `plain` writes them.
-CLASS_ATTRIBUTES = ("clas", "label", "type", "name", "category", "cell", "celltype", "cellclas", "objectname")
+# The first that has a value tells the class.
+CLASS_ATTRIBUTES = tuple(
+    map(plain, ("class", "label", "type", "name", "category", "cell", "cell type", "cell class", "object name"))
+)
+NO_OUTLINES = ("point", "polyline")
 
 
 def recognises(root: Path) -> bool:
     """By the keys of its JSON files."""
-    return bool(_files(root))
+    return next(_contents(root), None) is not None
 
 
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     """The records of all JSON files of root and its splits. An image without regions is one without a cell."""
-    find = ImageFinder(root)
-    records: dict[str | None, list[ImageRecord]] = {}
-    skipped: list[Skipped] = []
-    listed: set[Path] = set()  # images, also those whose regions cannot be used
-    for file in _files(root):
-        side = side_below(file, root) or side_of(file.stem)
-        records.setdefault(side, []).extend(_read_file(file, find, listed, skipped))
-    skipped += not_used([image for image in find.images if image not in listed], "no JSON file lists it")
-    records = without_repeated(records, skipped)
-    return DatasetIndex.of_splits(root, records, [], skipped, NAME)
+    return index_of_lists(root, _contents(root), _read_images, NAME, problems)
 
 
-def _files(root: Path) -> list[Path]:
+def _contents(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The files of the format and the entries of their images."""
     places = dict.fromkeys([root, *split_folders(root).values(), *children(root, "annotation", "json", "via")])
-    candidates = [file for place in places for file in files_in(place) if file.suffix.lower() == ".json"]
-    return [file for file in candidates if _looks_like_via(file) and _images_of(read_json(file))]
-
-
-def _looks_like_via(file: Path) -> bool:
-    start = peek_json(file)
-    return any(f'"{key}"' in start for key in KEYS)
+    for file in (file for place in places for file in files_in(place) if file.suffix.lower() == ".json"):
+        start = peek_json(file)
+        if any(f'"{key}"' in start for key in KEYS) and (images := _images_of(read_json(file))):
+            yield file, images
 
 
 def _images_of(content: Any) -> dict[str, Any]:
@@ -59,19 +52,23 @@ def _images_of(content: Any) -> dict[str, Any]:
     return entries if fits else {}
 
 
-def _read_file(file: Path, find: ImageFinder, listed: set[Path], skipped: list[Skipped]) -> list[ImageRecord]:
-    records = []
-    for key, image in _images_of(read_json(file)).items():
+def _read_images(file: Path, images: dict[str, Any], found: Collected) -> None:
+    """Adds the records of a JSON file, or why an image cannot be used. Raises ValueError if it is not clear which attribute
+    of the regions is the class."""
+    class_attribute = _class_attribute(images)
+    side = side_below(file, found.root) or side_of(file.stem)
+    records = found.records.setdefault(side, [])
+    for key, image in images.items():
         path: Path | None = None
         try:
-            path = find(str(image["filename"]), file.parent)
-            listed.add(path)
+            path = found.find(str(image["filename"]), file.parent, side)
+            found.listed.add(path)
             named = [(f"region {number}", region) for number, region in _numbered(image["regions"])]
-            records.append(ImageRecord(path, (), each_shape(named, _shape), file))
+            marked = each_marked(named, lambda region, entry: _read_region(region, entry, class_attribute))
+            records.append(ImageRecord(path, (), found.check(marked, file), file))
         except MALFORMED as error:
             place, entry = (path, str(file)) if path else (file, f"the entry {key}")
-            skipped.append(Skipped(place, f"{entry}, {reason_of(error)}"))
-    return records
+            found.skipped.append(Skipped(place, f"{entry}, {reason_of(error)}"))
 
 
 def _numbered(regions: Any) -> list[tuple[Any, Any]]:
@@ -82,14 +79,47 @@ def _numbered(regions: Any) -> list[tuple[Any, Any]]:
     return list(enumerate(regions))
 
 
-def _shape(region: dict[str, Any], entry: str) -> Shape:
-    """Raises ValueError for a shape that is no outline or lacks a number."""
-    attributes = region["shape_attributes"]
+def _class_attribute(images: dict[str, Any]) -> str:
+    """The only attribute that the regions of a file have, if none is in CLASS_ATTRIBUTES; else "". Raises ValueError for
+    several, since any could be the class."""
+    found: dict[str, str] = {}
+    for image in images.values():
+        regions = image.get("regions") if isinstance(image, dict) else None
+        for region in regions.values() if isinstance(regions, dict) else regions if isinstance(regions, list) else ():
+            attributes = region.get("region_attributes") if isinstance(region, dict) else None
+            for name, value in attributes.items() if isinstance(attributes, dict) else ():
+                if _chosen(value):
+                    found.setdefault(_spelling(name), name)
+    if set(CLASS_ATTRIBUTES) & set(found):
+        return ""
+    if len(found) > 1:
+        raise ValueError(
+            f"the regions have the attributes {', '.join(found.values())}, and none says that it is the class; rename the "
+            "one that is to class, or keep only that one"
+        )
+    return next(iter(found), "")
+
+
+def _spelling(name: str) -> str:
+    return plain(name) or name  # a name in other letters than ours has nothing left
+
+
+def _chosen(value: Any) -> list[str]:
+    """The values of an attribute: a text, or the boxes that are checked."""
+    values = [name for name, checked in value.items() if checked] if isinstance(value, dict) else [value]
+    return [text for each in values if each and (text := str(each).strip())]
+
+
+def _read_region(region: dict[str, Any], entry: str, class_attribute: str) -> Marked:
+    """Raises ValueError for a shape that lacks a number, or is none of VIA's."""
+    shape = region["shape_attributes"]
     try:
-        ring = _ring(attributes)
+        if shape["name"] in NO_OUTLINES:
+            return NoOutline(shape["name"], entry)
+        ring = _ring(shape)
     except KeyError as error:
-        raise ValueError(f"a {attributes.get('name', 'shape')} without {error.args[0]}") from error
-    return Shape(_label(region.get("region_attributes") or {}), ((ring,),), None, entry)
+        raise ValueError(f"a {shape.get('name', 'shape')} without {error.args[0]}") from error
+    return Shape(_label(region.get("region_attributes") or {}, class_attribute), ((ring,),), None, entry)
 
 
 def _ring(shape: dict[str, Any]) -> Ring:
@@ -108,12 +138,10 @@ def _ring(shape: dict[str, Any]) -> Ring:
     return polygon(list(zip(x, y, strict=True)))
 
 
-def _label(attributes: dict[str, Any]) -> str:
-    """The class: the value of the attribute that is named so, or of the only one; of check boxes, what is checked."""
-    names = {plain(name): value for name, value in attributes.items()}
-    chosen = next((names[name] for name in CLASS_ATTRIBUTES if names.get(name)), None)
-    if chosen is None and len(names) == 1:
-        chosen = next(iter(names.values()))
-    if isinstance(chosen, dict):
-        chosen = next((name for name, checked in chosen.items() if checked), None)
-    return str(chosen).strip() if chosen else SINGLE
+def _label(attributes: dict[str, Any], class_attribute: str) -> str:
+    """The class, by the first of CLASS_ATTRIBUTES that has a value, or by class_attribute. Raises ValueError for two."""
+    values = {_spelling(name): _chosen(value) for name, value in attributes.items()}
+    found = next((values[name] for name in (*CLASS_ATTRIBUTES, class_attribute) if values.get(name)), [NO_CLASS])
+    if len(found) > 1:
+        raise ValueError(f"is of the classes {' and '.join(found)}; a cell has one")
+    return found[0]

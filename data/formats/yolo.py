@@ -4,12 +4,13 @@ images/train/<name>.png, labels/train/<name>.txt, or train/images/, train/labels
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from data.formats.files import children, files_below, folders, images_below, key, plain
-from data.formats.per_image import Described, each_shape, index_of_files
+from data.formats.files import children, files_below, folders, images_below, key, normal, plain
+from data.formats.per_image import Described, each_marked, index_of_files
 from data.records import DatasetIndex, Shape
 from data.shapes import polygon
 from maskrcnn.inference.image_io import ImageError, image_size
@@ -17,26 +18,32 @@ from maskrcnn.inference.image_io import ImageError, image_size
 NAME = "yolo"
 LAYOUT = "images/train/<name>.png, labels/train/<name>.txt (or train/images, train/labels), data.yaml"
 NAME_FILES = ("classes.txt", "obj.names", "names.txt")
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf)"
 OUTSIDE = 0.5  # fraction of the image by which an outline may reach over its edge
 
 
 def recognises(root: Path) -> bool:
-    """By folders of labels with text files in them."""
-    return bool(_label_files(root))
+    """By folders of labels with text files in them whose lines are numbers."""
+    return any(is_cell(first_line(file)) for file in _label_files(root))
 
 
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
-    """The records below root. An empty text file is of an image without a cell."""
-    names = read_names(root)
-    if not names:
+    """The records below root. An empty text file is of an image without a cell; one that has neither image nor numbers, as a
+    readme, is left alone."""
+    files, names = _label_files(root), read_names(root)
+    if _are_boxes(files):
+        problems.append(f"{files[0].parent}: the text files have only boxes; export polygons (YOLO segmentation)")
+    elif not names:
         problems.append(f"{root}: the names of the classes are missing; expected them in data.yaml or classes.txt")
     images: dict[str, list[Path]] = {}
     for image in images_below(root):
         if "label" not in map(plain, image.relative_to(root).parts[:-1]):  # as pictures of the labels are
             images.setdefault(_place(image, root), []).append(image)
 
-    def locate(file: Path) -> tuple[Path, Path]:
+    def locate(file: Path) -> tuple[Path, Path] | None:
         found = images.get(_place(file, root), [])
+        if not found and (line := first_line(file)) and not is_cell(line):
+            return None
         if len(found) > 1:
             raise ValueError(f"is for {found[0]} or {found[1]}; give them different names")
         if not found:
@@ -46,7 +53,7 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     def describe(file: Path, image: Path) -> Described:
         return _read_shapes(file, image, names)
 
-    return index_of_files(root, _label_files(root), locate, describe, NAME, tuple(names.values()))
+    return index_of_files(root, files, locate, describe, NAME, tuple(names.values()))
 
 
 def read_names(root: Path) -> dict[int, str]:
@@ -88,13 +95,33 @@ def _names_of_yaml(text: str) -> dict[int, str]:
 
 
 def _label_files(root: Path) -> list[Path]:
+    """The text files in folders of labels, except those with the names of the classes."""
     labels = [folder for place in (root, *folders(root)) for folder in children(place, "labels")]
-    return [f for folder in labels for f in files_below(folder) if f.suffix == ".txt" and f.name not in NAME_FILES]
+    files = [file for folder in labels for file in files_below(folder)]
+    return [file for file in files if file.suffix.lower() == ".txt" and file.name.lower() not in NAME_FILES]
+
+
+def first_line(file: Path) -> list[str]:
+    """The words of the first line of a text that is not empty; none if all are."""
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        return next((line.split() for line in lines if line.strip()), [])
+
+
+def is_cell(words: Sequence[str]) -> bool:
+    """Whether a line could be that of a cell: a class and the four numbers of a box, or more."""
+    return len(words) >= 5 and all(re.fullmatch(NUMBER, word) for word in words[1:])
+
+
+def _are_boxes(files: Sequence[Path]) -> bool:
+    """Whether each of them has a class and four numbers, or nothing."""
+    lengths = (len(line) for file in files if is_cell(line := first_line(file)))  # of the first cell
+    return next(lengths, 0) == 5 and all(length == 5 for length in lengths)
 
 
 def _place(file: Path, root: Path) -> str:
-    """Folders and name without images and labels, by which a text file and its image are the same."""
-    parts = [key(f"{part}.") for part in file.parent.relative_to(root).parts if plain(part) not in ("image", "label")]
+    """Folders and name without images and labels, by which a text file and its image are the same: "train/a" of
+    images/train/a.png and train/labels/a.txt."""
+    parts = [normal(part) for part in file.parent.relative_to(root).parts if plain(part) not in ("image", "label")]
     return "/".join([*parts, key(file)])
 
 
@@ -121,4 +148,4 @@ def _read_shapes(file: Path, image: Path, names: dict[int, str]) -> Described:
         return Shape(names[int(kind)], ((ring * (width, height),),), None, entry)
 
     lines = enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1)
-    return Described(each_shape([(f"line {number}", line) for number, line in lines if line.strip()], shape_of))
+    return Described(each_marked([(f"line {number}", line) for number, line in lines if line.strip()], shape_of))

@@ -123,14 +123,17 @@ def touches_border(mask: NDArray[np.bool_]) -> bool:
 
 
 def rle_encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's compressed run-length encoding of a mask [H, W], the one form that COCO.loadRes accepts.
-
-    Runs of 0 and 1 alternate, column by column, 0 first. From the third on, each is written as its difference to the run
-    two before, in groups of five bits, the lowest first; bit 6 says that another group follows; 48 makes it a letter.
-    """
+    """COCO's compressed run-length encoding of a mask [H, W], the one form that COCO.loadRes accepts."""
     flat = mask.ravel(order="F")
     edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1] if len(flat) else True))
     runs = np.diff(edges, prepend=0).tolist()
+    return {"size": [int(side) for side in mask.shape], "counts": compress_runs(runs)}
+
+
+def compress_runs(runs: Sequence[int]) -> str:
+    """Runs of 0 and 1 in turn, column by column, 0 first, as COCO writes them: from the third on, each as its difference to
+    the run two before, in groups of five bits, the lowest first; bit 6 says that another group follows; 48 makes it a
+    letter."""
     letters = []
     for i, run in enumerate(runs):
         value = run - runs[i - 2] if i > 2 else run
@@ -140,7 +143,7 @@ def rle_encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
             value >>= 5
             more = value != (-1 if group & 16 else 0)
             letters.append(chr((group | 32 if more else group) + 48))
-    return {"size": [int(side) for side in mask.shape], "counts": "".join(letters)}
+    return "".join(letters)
 
 
 def color_splash(image: Tensor, masks: Tensor) -> NDArray[np.uint8]:

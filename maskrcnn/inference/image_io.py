@@ -9,6 +9,8 @@ from PIL import ExifTags, Image, ImageOps
 
 IMAGE_EXTENSIONS = frozenset({".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
+TAGS_OF_PNG = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # where a PNG has its orientation, if it has one
+
 
 class ImageError(ValueError):
     """An image file cannot be used: `path`, and the `reason` with its remedy."""
@@ -66,6 +68,9 @@ def orientation(path: Path) -> int:
     """The orientation that the EXIF or TIFF tags of an image say, 1 to 8; 1 is upright, and also where there is none."""
     try:
         with Image.open(path) as image:
+            # Pillow would decode a PNG to see whether tags come after its pixels.
+            if image.format == "PNG" and not any(place in path.read_bytes() for place in TAGS_OF_PNG):
+                return 1
             return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # no image, a damaged one, or a tag that is no number
         return 1

@@ -80,12 +80,15 @@ def draw_outline(ax: Axes, mask: np.ndarray, colour: Any, fill: bool = True) -> 
     """The contour of a mask [H, W] of probabilities at 0.5. fill: tint the area inside, too."""
     if mask.max(initial=0) < 0.5:
         return ax
-    # A frame of background closes contours at the border. Contour levels run through pixel centres, hence - 0.5.
-    framed = np.pad(mask, 1)
-    x, y = np.arange(framed.shape[1]) - 0.5, np.arange(framed.shape[0]) - 0.5
+    framed = np.pad(mask, 1)  # a frame of background closes contours at the border
+    # Only where the mask is, with a pixel around it: an image may have hundreds of cells.
+    rows, columns = (np.flatnonzero((framed >= 0.5).any(axis=axis)) for axis in (1, 0))
+    top, bottom, left, right = rows[0] - 1, rows[-1] + 2, columns[0] - 1, columns[-1] + 2
+    x, y = np.arange(left, right) - 0.5, np.arange(top, bottom) - 0.5  # contour levels run through pixel centres
+    values = framed[top:bottom, left:right]
     if fill:
-        ax.contourf(x, y, framed, levels=[0.5, np.inf], colors=[colour], alpha=0.25)
-    ax.contour(x, y, framed, levels=[0.5], colors=[colour], linewidths=1.5)
+        ax.contourf(x, y, values, levels=[0.5, np.inf], colors=[colour], alpha=0.25)
+    ax.contour(x, y, values, levels=[0.5], colors=[colour], linewidths=1.5)
     return ax
 
 

@@ -1,13 +1,33 @@
-"""Settings of the property tests, and files that cannot be used."""
+"""Settings of the property tests, a small LISC, and files that cannot be used."""
+
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
 
+from data.opening import CACHE
+from data.synthetic.dataset import write_dataset
+
 # The same examples in every run, however slow the machine.
 settings.register_profile("deterministic", deadline=None, derandomize=True, database=None)
 settings.load_profile("deterministic")
+
+
+@pytest.fixture(scope="session")
+def lisc(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("lisc")
+    write_dataset(folder / "LISC Database", images=40, layout="lisc", size=(240, 192), progress=False)
+    return folder
+
+
+@pytest.fixture
+def copy(lisc, tmp_path) -> Path:
+    shutil.copytree(lisc / "LISC Database", tmp_path / "copy")
+    (tmp_path / "copy" / CACHE).unlink(missing_ok=True)
+    return tmp_path / "copy"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ from pycocotools.coco import COCO
 
 from data.convert import TARGETS, convert_dataset
 from data.dataset import Sample, SmearDataset
+from data.formats.files import key
+from data.inspect.report import dataset_report
 from data.mask_values import read_mask_values
+from data.opening import AnnotatedImages, ReadOptions, open_dataset
 from data.records import DataError, ImageRecord
 from data.regions import Region
-from data.splits import AnnotatedImages, open_dataset
+from data.shapes import parse_counts
+from data.splits import train_val_split
 from maskrcnn.inference.export import rle_encode
 from maskrcnn.inference.image_io import orientation
 
@@ -53,7 +58,7 @@ def make(root: Path, images=IMAGES, classes=("u", "v"), size=(WIDTH, HEIGHT)) ->
 
 
 def reread(root: Path) -> AnnotatedImages:
-    return open_dataset(root, progress=False, max_side=None)
+    return open_dataset(root, ReadOptions(max_side=None), progress=False)
 
 
 def content(images: AnnotatedImages) -> dict:
@@ -152,6 +157,51 @@ def test_a_single_cell_of_several_parts_is_noted(tmp_path):
     assert [len(sample.labels) for sample in again.dataset.samples] == [1, 1]
 
 
+def test_cells_of_very_different_sizes_survive_every_way_there_and_back(tmp_path):
+    """Platelets beside leukocytes, alone in their image, in their class, and on the edge of the image."""
+    cells = [(2, 2, 44, 44, "u"), (50, 2, 54, 6, "v"), (60, 40, 64, 48, "v"), (46, 44, 50, 47, "u")]
+    images = {f"train/{i}.png": cells[i : i + 2] for i in range(3)} | {"train/all.png": cells, "val/empty.png": []}
+    images = make(tmp_path / "in", images)
+    assert [len(sample.labels) for sample in images.dataset.samples] == [2, 2, 2, 4, 0]
+    folders, _ = convert(images, tmp_path / "folders", "class-folders")
+    assert content(folders) == content(images)
+    assert content(convert(folders, tmp_path / "back", "coco")[0]) == content(images)
+    maps, _ = convert(images, tmp_path / "maps", "label-maps")
+    assert [len(sample.labels) for sample in maps.dataset.samples] == [2, 2, 2, 4, 0]
+
+
+def test_images_of_several_classes_in_class_folders_are_neither_repeated_nor_doubtful(tmp_path):
+    cells = [(5, 5, 20, 25, "u"), (35, 15, 55, 40, "v"), (18, 5, 34, 30, "w")]
+    names = [f"{side}/{i}.png" for side in ("train", "val") for i in range(side == "val", 9, 2)]
+    images = make(tmp_path / "in", dict.fromkeys(names, cells), ("u", "v", "w"))
+    convert(images, tmp_path / "out", "class-folders")
+    again = open_dataset(tmp_path / "out", progress=False)
+    assert len(again.dataset) == len(names)
+    lines = dataset_report(train_val_split(again)).splitlines()
+    assert "fields shown more than once: none" in lines
+    assert not any("class in doubt" in line for line in lines)
+    assert "files left out: 18" in lines
+    assert len([line for line in lines if "which has the cells of both masks" in line]) == 5
+    assert lines[-1] == "  ... and 13 more like these"
+
+
+def test_a_cell_of_a_large_image_is_written_without_a_mask_of_the_whole_image(tmp_path):
+    height, width = 3000, 4000
+    region = Region(2990, 3900, np.ones((10, 20), bool))
+    image = torch.zeros(1, dtype=torch.uint8).expand(height, width, 3)
+    sample = Sample(image, [region], torch.tensor([region.box]), torch.tensor([1]))
+    save_image(tmp_path / "a.png", 0)
+    dataset = SmearDataset([ImageRecord(tmp_path / "a.png")], [sample], ("cell",))
+    tracemalloc.start()
+    list(convert_dataset(AnnotatedImages(tmp_path, dataset, [0], None, []), tmp_path / "out", "coco"))
+    assert tracemalloc.get_traced_memory()[1] < height * width / 4
+    tracemalloc.stop()
+    (annotation,) = json.loads((tmp_path / "out/annotations/instances.json").read_text())["annotations"]
+    runs = parse_counts(annotation["segmentation"]["counts"])
+    assert runs.tolist() == [3900 * height + 2990, *[10, 2990] * 19, 10, 80 * height]
+    assert annotation["segmentation"]["size"] == [height, width]
+
+
 @pytest.mark.parametrize(("count", "ending"), [(300, ".png"), (66_000, ".tif")])
 def test_label_maps_number_more_cells_than_8_and_16_bits(tmp_path, count, ending):
     side = 300
@@ -182,6 +232,23 @@ def test_images_of_one_name_get_different_names(tmp_path):
     assert {sample.image.numpy().tobytes() for sample in again.dataset.samples} == pixels
 
 
+def test_finding_free_names_takes_a_step_or_two_for_each_image(tmp_path, monkeypatch):
+    """Of 300 images of one name, from folders of one name."""
+    steps = []
+    monkeypatch.setattr("data.convert.key", lambda path: steps.append(path) or key(path))
+    save_image(tmp_path / "a.png", 0)
+    for i in range(300):
+        (tmp_path / f"{i}/x").mkdir(parents=True)
+        (tmp_path / f"{i}/x/a.png").symlink_to(tmp_path / "a.png")
+    sample = Sample(torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8), [], torch.zeros(0, 4), torch.zeros(0).long())
+    records = [ImageRecord(tmp_path / f"{i}/x/a.png") for i in range(300)]
+    images = AnnotatedImages(tmp_path, SmearDataset(records, [sample] * 300, ("cell",)), list(range(300)), None, [])
+    list(convert_dataset(images, tmp_path / "out", "coco"))
+    names = ["x_a.png", *(f"x_a_{i}.png" for i in range(2, 301))]
+    assert {path.name for path in (tmp_path / "out/images").iterdir()} == set(names)
+    assert len(steps) < 5 * 300
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_that_its_tags_turn_is_written_upright(tmp_path, target, mode):
@@ -208,15 +275,22 @@ def test_an_image_that_its_tags_turn_is_written_upright(tmp_path, target, mode):
         assert (before.image == after.image).all()
 
 
-@pytest.mark.parametrize("name", ["u/v", "a\\b", "x: y?", "..", " u."])
+@pytest.mark.parametrize("name", ["u/v", "a\\b", "x: y?", "..", " u.", "CON", "aux.1", "Lpt9 .x", "mixt"])
 def test_classes_whose_names_no_folder_can_have_get_one(tmp_path, name):
     images = make(
         tmp_path / "in", {"train/a.png": [(5, 5, 30, 30, name)], "val/a.png": [(5, 5, 30, 30, name)]}, (name,)
     )
     again, notes = convert(images, tmp_path / "out", "class-folders")
     (folder,) = (tmp_path / "out/train/image").iterdir()
+    assert len(again.dataset) == 2
     assert again.dataset.class_names == (folder.name,)
     assert f"the class {name.strip()} is in the folder {folder.name}" in notes
+
+
+@pytest.mark.parametrize("name", ["CONE", "COM", "COM10", "null", "x.con"])
+def test_names_that_merely_resemble_those_of_devices_stay(tmp_path, name):
+    images = make(tmp_path / "in", {f"{side}/a.png": [(5, 5, 30, 30, name)] for side in ("train", "val")}, (name,))
+    assert convert(images, tmp_path / "out", "class-folders")[0].dataset.class_names == (name,)
 
 
 def test_two_classes_for_one_folder_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from data.dataset import SmearDataset, read_dataset
+from data.dataset import SmearDataset, listed, read_dataset
 from data.image_io import Annotated
 from data.masks import Cell
-from data.records import DataError, ImageRecord, MaskFile, RecordError
+from data.opening import ReadOptions, open_dataset
+from data.records import DataError, ImageRecord, MaskFile, RecordError, Shape, Skipped
 from data.regions import Region
 from data.samples import make_sample
-from data.splits import open_dataset
 from maskrcnn.config import LISC_CLASSES
 
 H, W = 96, 120
@@ -129,7 +130,9 @@ def test_more_fragments_than_a_byte_can_count(tmp_path):
 
 def test_the_smaller_masks_of_lisc_get_four_pixels_on_every_side(tmp_path):
     mask = rectangles((0, 0, 30, 10, 225), size=(568, 712))
-    target = read(write_record(tmp_path, mask, image=noise(576, 720, 3)))[0][1]
+    record = write_record(tmp_path, mask, image=noise(576, 720, 3))
+    (file,) = record.masks
+    target = read(record._replace(masks=(file._replace(may_lack_margin=True),)))[0][1]
     assert torch.equal(target["boxes"], torch.tensor([[4.0, 4, 34, 14]]))
     assert target["masks"].shape == (1, 576, 720)
 
@@ -314,7 +317,7 @@ def test_no_records_are_no_images():
 @pytest.mark.skipif("BCCD" not in os.environ, reason="the environment variable BCCD names no folder of real smears")
 def test_real_smears_where_there_are_some():
     """The masks of an image together are the mask of the file, and every box is the one of its mask."""
-    images = open_dataset(os.environ["BCCD"], progress=False, max_side=None)
+    images = open_dataset(os.environ["BCCD"], ReadOptions(max_side=None), progress=False)
     dataset = images.dataset.subset(images.provided_val[::10])
     records = dataset.records
     for i, record in enumerate(records):
@@ -375,6 +378,69 @@ def test_an_image_with_nothing_but_fragments_is_left_out_and_listed(tmp_path):
     (skipped,) = dataset.skipped
     assert skipped.path == speck.annotation
     assert "too small to be a cell" in skipped.reason
+
+
+def polygon_record(folder: Path, *corners, size=(H, W)) -> ImageRecord:
+    """Rectangles x1, y1, x2, y2 as shapes of an annotation file."""
+    image = write(folder / f"{len(list(folder.iterdir())):02d}.png", noise(*size, 3))
+    outlines = [np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], float) for x1, y1, x2, y2 in corners]
+    return ImageRecord(image, (), tuple(Shape("monocyte", ((outline,),)) for outline in outlines))
+
+
+def test_what_is_drawn_or_numbered_or_has_a_file_of_its_own_is_no_fragment(tmp_path):
+    """Beside cells of 40 x 40 pixels those of 3 x 3 and of 2 x 1."""
+    corners = [(0, 0, 40, 40), (0, 50, 40, 90), (50, 50, 53, 53), (60, 60, 62, 61)]
+    drawn = polygon_record(tmp_path, *corners)
+    numbered = write_record(tmp_path, rectangles(*((*box, k) for k, box in enumerate(corners, start=1))))
+    files = [write(tmp_path / f"m{k}.png", rectangles((*box, 255))) for k, box in enumerate(corners)]
+    single = ImageRecord(drawn.image, tuple(MaskFile(file, "monocyte", one_cell=True) for file in files))
+    dataset = read(drawn, numbered, single)
+    assert [(len(sample.labels), sample.fragments) for sample in dataset.samples] == [(4, 0)] * 3
+    assert dataset.mask_kinds == {"instance-labels": 1, "binary": 4}
+
+
+def test_an_image_none_of_whose_cells_is_left_is_not_trained_on_as_one_without_cells(tmp_path):
+    size = (400, 600)
+    cells = polygon_record(tmp_path, (20, 20, 100, 100), (0, 0, 1, 1), size=size)
+    specks = polygon_record(tmp_path, (0, 0, 1, 1), (8, 8, 9, 9), size=size)
+    empty = polygon_record(tmp_path, size=size)
+    dataset = read(cells, specks, empty, max_side=100)
+    assert dataset.records == [cells, empty]
+    assert [(len(sample.labels), sample.vanished) for sample in dataset.samples] == [(1, 1), (0, 0)]
+    (skipped,) = dataset.skipped
+    assert (skipped.path, skipped.is_error) == (specks.annotation, False)
+    assert skipped.reason == "no cell of it is left in an image of 150 x 100 pixels; cut the image into smaller ones"
+    assert len(read(cells, specks, empty)[1][1]["labels"]) == 2  # at full size nothing is lost
+
+
+def test_one_image_at_a_time_is_in_memory_at_full_size(tmp_path):
+    size = (1000, 1500)
+    records = [polygon_record(tmp_path, (20, 20, 700, 700), size=size) for _ in range(3)]
+
+    def peak(*some) -> int:
+        tracemalloc.start()
+        read(*some, max_side=100)
+        memory = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return memory
+
+    assert peak(*records) < peak(records[0]) + 0.5 * 3 * size[0] * size[1]
+
+
+def test_of_many_files_that_are_left_out_for_one_reason_the_first_are_listed():
+    same = [Skipped(Path(f"{k}.png"), f"the mask is {k} x {k}, as in a/{k}.png") for k in range(8)]
+    other = Skipped(Path("z.png"), "has no mask")
+    lines = listed([*same[:2], other, *same[2:]])
+    assert lines == [*map(str, same[:5]), "... and 3 more like these", "z.png: has no mask"]
+    assert listed(same[:5]) == list(map(str, same[:5]))
+    assert listed([]) == []
+
+
+def test_if_none_of_many_images_can_be_used_the_error_is_short(tmp_path):
+    text = error_of(*(record_of(tmp_path / f"{k}.png", tmp_path / f"{k}m.png") for k in range(100)))
+    assert text.startswith("none of 100 images can be used:")
+    assert "195 more like these" in text
+    assert len(text.splitlines()) == 7
 
 
 @pytest.mark.parametrize(

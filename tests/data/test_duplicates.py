@@ -1,5 +1,7 @@
 """Repeated fields, on synthetic smears: the tests know which of them are shifted copies."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -108,5 +110,23 @@ def test_empty_fields_are_not_taken_for_the_same_field():
     assert duplicate_groups(plain, progress=False) == [0, 1]
 
 
+class CountedSize(tuple):
+    """A size that counts how often it is compared with another one."""
+
+    compared = 0
+    __hash__ = tuple.__hash__
+
+    def __eq__(self, other):
+        CountedSize.compared += 1
+        return tuple(self) == tuple(other)
+
+
+def test_the_time_grows_with_the_number_of_sizes_and_not_with_its_square():
+    images = [SimpleNamespace(shape=CountedSize((8, width, 3))) for width in range(1000)]
+    assert duplicate_groups(images, progress=False) == list(range(1000))
+    assert CountedSize.compared < 10_000
+
+
 def test_members_by_group():
     assert members_by_group([5, 2, 5, 0]) == {5: [0, 2], 2: [1], 0: [3]}
+    assert members_by_group([(1, 2), (2, 1), (1, 2)]) == {(1, 2): [0, 2], (2, 1): [1]}

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-from data import splits
+from data import opening
 from data.mask_kinds import BINARY, CLASSES, INSTANCES
+from data.opening import AnnotatedImages, ReadOptions, open_dataset
 from data.records import DataError
 from data.samples import Sample
-from data.splits import AnnotatedImages, open_dataset, train_val_split
+from data.splits import train_val_split
 
 SIZE = (60, 80)
 CELLS = ((22, 30, 14), (58, 28, 12))  # x, y, radius: apart
@@ -27,7 +28,7 @@ CLASSES_OF_FOLDERS = ("Basophil", "Eosinophil", "Lymphocyte", "Monocyte", "Neutr
 @pytest.fixture(autouse=True)
 def no_search_for_repeated_fields(monkeypatch):
     """It takes most of the time, and has tests of its own."""
-    monkeypatch.setattr(splits, "cached_groups", lambda dataset, *_: list(range(len(dataset))))
+    monkeypatch.setattr(opening, "cached_groups", lambda dataset, *_: list(range(len(dataset))))
 
 
 def discs(cells=CELLS, numbers=None, size=SIZE) -> np.ndarray:
@@ -72,8 +73,8 @@ def healthy(root: Path, mask=None) -> Path:
     return root
 
 
-def opened(root: Path, **options) -> AnnotatedImages:
-    return open_dataset(root, progress=False, **options)
+def opened(root: Path, needs_train: bool = True, **options) -> AnnotatedImages:
+    return open_dataset(root, ReadOptions(**options), progress=False, needs_train=needs_train)
 
 
 def sample(images: AnnotatedImages, name: str) -> Sample:

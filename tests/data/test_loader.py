@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -226,6 +227,18 @@ def test_workers_stay_from_one_epoch_to_the_next_and_the_order_changes():
     orders = [[int(target["labels"]) for target in targets] for targets in epochs]
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(8))
+
+
+def test_workers_end_with_their_phase():
+    """Under spawn each has a copy of the data set, beside those of the next phase."""
+    before = set(multiprocessing.active_children())
+    loader = Loader(Numbered(4), 2, CPU, workers=1)
+    list(loader)
+    [worker] = set(multiprocessing.active_children()) - before
+    loader.close()
+    worker.join(timeout=30)
+    assert worker.exitcode is not None
+    assert len(list(loader)) == 2
 
 
 def test_batches_go_through_a_pipe_and_not_through_shared_memory():

@@ -13,13 +13,14 @@ from data.mask_kinds import (
     INSTANCES,
     KIND_HELP,
     KINDS,
-    grey_levels,
-    in_squares,
-    is_noisy,
+    boundary_value,
+    has_void,
     kind_of_dataset,
     kind_of_mask,
+    nucleus_value,
     possible_kinds,
 )
+from data.mask_levels import grey_levels, in_squares, is_noisy
 from data.mask_values import MaskValues
 
 
@@ -67,6 +68,72 @@ def test_what_a_mask_most_likely_means(mask, likeliest):
     assert kind_of_mask(mask, possible_kinds(mask)[-1]) == possible_kinds(mask)[-1]
 
 
+def reaching_the_edge(outer: int, inner: int) -> np.ndarray:
+    """A nucleus of 10 x 10, one of whose sides is at the edge of its cell."""
+    mask = np.zeros((30, 30), np.int64)
+    mask[5:25, 5:25] = outer
+    mask[10:20, 5:15] = inner
+    return mask
+
+
+def test_a_nucleus_at_the_edge_of_its_cell_is_one_if_the_data_set_has_nuclei():
+    at_edge, inside = mask_of(reaching_the_edge(150, 250)), mask_of(nested(150, 250))
+    assert [kind_of_mask(at_edge, kind) for kind in (BINARY, INSTANCES)] == [BINARY, INSTANCES]
+    assert kind_of_dataset([inside, inside, at_edge]) == BINARY
+    touching = mask_of(side_by_side(150, 250))
+    assert kind_of_mask(touching, BINARY) == INSTANCES
+
+
+@pytest.mark.parametrize(
+    ("source", "numbered"), [("colours", COLOURS), ("indices", INSTANCES), ("integers", INSTANCES)]
+)
+def test_one_of_two_numbers_or_colours_around_the_other_is_cytoplasm(source, numbered):
+    for outer, inner in ((255, 65280), (65280, 255)):
+        cell = nested(outer, inner, rim=8)
+        both = np.hstack([cell, cell])
+        assert possible_kinds(mask_of(both, source)) == (BINARY, numbered)
+        assert possible_kinds(mask_of(side_by_side(outer, inner), source)) == (numbered,)
+        both[1:3, 1:3] = 7  # a third one: cells among others
+        assert possible_kinds(mask_of(both, source)) == (numbered,)
+        assert nucleus_value(cell) == inner
+
+
+def with_boundaries(line: int, inside: int, width: int, size: int = 16) -> np.ndarray:
+    """Two cells that touch, each with a boundary of this width along its edge."""
+    cell = np.full((size, size), line)
+    cell[width:-width, width:-width] = inside
+    return np.pad(np.hstack([cell, cell]), 5).astype(np.int64)
+
+
+@pytest.mark.parametrize(("line", "inside"), [(1, 2), (2, 1), (128, 255), (100, 180)])
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_thin_value_that_keeps_insides_apart_is_a_boundary_whether_higher_or_lower(line, inside, width):
+    mask = with_boundaries(line, inside, width)
+    assert boundary_value(mask) == line
+    assert possible_kinds(mask_of(mask)) == (INSTANCES,)
+    between = np.where(mask == line, inside, 0) + np.where(mask == inside, inside, 0)
+    between[:, 21 - width : 21 + width] = np.where(between[:, 21 - width : 21 + width], line, 0)
+    assert boundary_value(between) == line  # nothing but the line between the two
+
+
+def test_thin_cytoplasm_is_no_boundary():
+    lymphocyte = nested(128, 255, rim=2)
+    lobes = nested(128, 255, rim=3)
+    lobes[:, 12:17] = np.where(lobes[:, 12:17] == 255, 128, lobes[:, 12:17])  # as thick as half of a lobe
+    assert boundary_value(lymphocyte) is None
+    assert boundary_value(np.hstack([lymphocyte, lymphocyte])) is None  # apart
+    assert boundary_value(lobes) is None
+    assert boundary_value(with_boundaries(125, 150, 2)) is None  # LISC's lymphocytes, touching
+    assert boundary_value(nested(300, 1, rim=2), ordered=False) is None  # one cell in two colours
+
+
+def test_255_is_a_number_among_others_where_there_is_a_higher_one():
+    mask = nested(255, 3, rim=2)
+    assert has_void(mask)
+    mask[0, 0] = 256
+    assert not has_void(mask)
+
+
 def test_a_data_set_is_of_the_likeliest_kind_of_most_of_its_masks():
     binary, codes, ids = mask_of(side_by_side(255)), mask_of(nested(75, 100)), mask_of(side_by_side(1, 2))
     looks_like_codes = mask_of(side_by_side(50, 75, 100))
@@ -103,6 +170,8 @@ def test_noise_is_many_values_with_few_pixels():
     noisy[5, 4:12], noisy[14, 4:12] = np.arange(40, 48), np.arange(90, 98)
     assert is_noisy(noisy)
     assert not is_noisy(side_by_side(255))
+    assert not is_noisy(np.where(in_squares(side_by_side(128)), 0, 128))  # outlines are thin, but of one value
+    assert not is_noisy(np.where(noisy > 0, noisy + 2**40, 0))  # numbers, no greys
     assert not is_noisy(side_by_side(60, 70, 80, 90))
     hidden = side_by_side(60, 70, 80, 90)
     hidden[5, 4:20] = 99  # of one cell of five only a line is seen

@@ -1,6 +1,8 @@
 """From files to numbers. What is expected is written by hand, or the array that was saved."""
 
 import pickle
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,57 @@ def test_a_palette_in_which_another_index_is_black_is_read_by_its_colours(tmp_pa
     picture = Image.fromarray((NUMBERS > 3).astype(np.uint8))
     picture.putpalette([255, 255, 255, 0, 0, 0] + [9] * 762)
     assert np.array_equal(read(tmp_path / "mask.png", picture).values, np.where(NUMBERS > 3, 0, 255))
+
+
+@pytest.mark.parametrize("name", ["mask.gif", "mask.png"])
+def test_the_palette_of_a_grey_picture_gives_its_greys_and_keeps_the_indices(tmp_path, name):
+    picture = Image.fromarray(np.minimum(NUMBERS, 2).astype(np.uint8))
+    picture.putpalette([0, 0, 0, 225, 225, 225, 255, 255, 255, *[7, 8, 9] * 253])  # what is not used does not matter
+    found = read(tmp_path / name, picture)
+    assert (found.source, found.values.tolist()) == ("greys", np.array([0, 225, 255])[np.minimum(NUMBERS, 2)].tolist())
+    assert np.array_equal(found.indices, np.minimum(NUMBERS, 2))
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [
+        [(0, 0, 0), (225, 225, 225), (225, 225, 225)],  # greys would lose a number
+        [(9, 9, 9), (225, 225, 225), (255, 255, 255)],  # no background among the greys
+        [(0, 0, 0), (225, 225, 225), (255, 0, 0)],
+    ],
+)
+def test_a_palette_that_is_not_of_a_grey_picture_gives_its_indices(tmp_path, colours):
+    picture = Image.fromarray(np.minimum(NUMBERS, 2).astype(np.uint8))
+    picture.putpalette([v for colour in colours for v in colour])
+    found = read(tmp_path / "mask.png", picture)
+    assert (found.source, found.values.tolist()) == ("indices", np.minimum(NUMBERS, 2).tolist())
+
+
+def save_deep_colours(path: Path, pixels: np.ndarray) -> None:
+    """A PNG of 16 bits per channel, RGB or RGBA, which Pillow cannot write."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("numbers", [NUMBERS, NUMBERS + 255, NUMBERS * 9000])
+def test_colours_of_16_bits_are_refused_instead_of_losing_half_of_them(tmp_path, channels, numbers):
+    pixels = np.repeat(numbers[..., None], channels, axis=2)
+    pixels[..., 3:] = 65535
+    save_deep_colours(tmp_path / "mask.png", pixels)
+    with pytest.raises(RecordError, match=r"mask\.png: has colours of 16 bits, .* save it with 8 bits"):
+        read_mask_values(tmp_path / "mask.png")
+
+
+def test_white_of_16_bits_is_white(tmp_path):
+    save_deep_colours(tmp_path / "mask.png", np.repeat((NUMBERS > 3)[..., None] * 65535, 3, axis=2))
+    assert np.array_equal(read_mask_values(tmp_path / "mask.png").values, np.where(NUMBERS > 3, 255, 0))
 
 
 def test_what_is_transparent_is_background(tmp_path):

@@ -1,5 +1,7 @@
 """From numbers to cells. Areas, classes and nuclei are those of rectangles drawn here."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from data.formats.lisc import GREY_CODES
 from data.mask_kinds import BINARY, CLASSES, CODES, COLOURS, INSTANCES
 from data.mask_values import MaskValues
-from data.masks import MaskError, cells_of_mask, class_by_exact_code, nucleus
+from data.masks import MaskError, cells_of_mask, class_by_exact_code, looks_merged, nucleus
 from data.regions import region_of
 
 NAMES = ("disc", "sickle", "target")
@@ -75,6 +77,89 @@ def test_a_number_of_several_large_parts_is_one_cell_with_a_remark():
 def test_a_line_of_void_around_cells_of_any_number_is_none():
     mask = rectangles((9, 9, 41, 41), (10, 10, 25, 40), (26, 10, 40, 40), greys=(255, 60, 200))
     assert boxes(mask, INSTANCES) == [(10, 10, 25, 40), (26, 10, 40, 40)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "others"), [(INSTANCES, (60, 300)), (INSTANCES, (60, 254)), (COLOURS, (1, 255 * 256))]
+)
+def test_a_thin_cell_of_number_255_stays_where_255_is_a_number_among_others(kind, others):
+    """Thin as what others leave of a cell that they hide. Among colours 255 is red."""
+    mask = rectangles((5, 5, 7, 12), (20, 10, 50, 40), (50, 10, 80, 40), greys=(255, *others))
+    assert sorted(boxes(mask, kind)) == [(5, 5, 7, 12), (20, 10, 50, 40), (50, 10, 80, 40)]
+
+
+def test_colours_of_classes_are_one_cell_each_with_the_remedy():
+    red, green = 255, 255 * 256
+    mask = rectangles((0, 0, 10, 10), (50, 50, 60, 60), (80, 0, 90, 10), greys=(red, red, green))
+    found = cells_of_mask(MaskValues(mask, "colours"), COLOURS, True, NAMES)
+    assert [cell.region.box for cell in found.cells] == [(0, 0, 60, 60), (80, 0, 90, 10)]
+    assert "write the number of the class in its place" in found.remarks[0]
+    with pytest.raises(MaskError, match=r"has colours, and no numbers.* write the number of the class in its place"):
+        cells_of_mask(MaskValues(mask, "colours"), CLASSES, True, NAMES)
+
+
+def test_class_indices_of_a_grey_palette_are_its_indices():
+    indices = rectangles((0, 0, 10, 10), (50, 50, 60, 60), greys=(1, 3))
+    found = cells_of_mask(MaskValues(indices * 80, "greys", indices), CLASSES, False, NAMES)
+    assert [cell.label for cell in found.cells] == ["disc", "target"]
+
+
+@pytest.mark.parametrize(("cytoplasm", "inner"), [(255, 255 * 256), (255 * 256, 255)])
+def test_cytoplasm_and_nucleus_in_two_colours_are_one_cell_with_a_nucleus(cytoplasm, inner):
+    mask = rectangles((10, 10, 40, 40), (18, 20, 30, 34), greys=(cytoplasm, inner))
+    [cell] = cells_of_mask(MaskValues(mask, "colours"), BINARY, True, NAMES).cells
+    assert (cell.region.box, cell.nucleus.box) == ((10, 10, 40, 40), (18, 20, 30, 34))
+
+
+@pytest.mark.parametrize(("line", "inside"), [((255, 0, 0), (0, 255, 0)), ((0, 255, 0), (255, 0, 0))])
+def test_boundaries_in_a_colour_of_their_own_are_refused(line, inside):
+    outer, inner = (red + 256 * green + 65536 * blue for red, green, blue in (line, inside))
+    mask = rectangles((10, 10, 40, 40), (12, 12, 24, 38), (26, 12, 38, 38), greys=(outer, inner, inner))
+    with pytest.raises(MaskError, match=re.escape(f"the colour {line} is nowhere thick")):
+        cells_of_mask(MaskValues(mask, "colours"), COLOURS, True, NAMES)
+
+
+@pytest.mark.parametrize("kind", [BINARY, INSTANCES, COLOURS])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_photograph_is_refused(kind, channels):
+    """Noise on a white background that the camera has cut off, as of a smear."""
+    noise = np.random.default_rng(0).normal(250, 30, (96, 120, channels)).clip(1, 255).astype(np.int64)
+    photograph = noise @ np.array([1, 256, 65536])[:channels]
+    with pytest.raises(MaskError, match="is a photograph, not a mask"):
+        cells(photograph, kind)
+
+
+def test_many_cells_all_over_the_image_are_no_photograph():
+    """Numbers of cells in a tissue without gaps: squares of 4 pixels."""
+    numbers = np.kron(np.arange(1, 721).reshape(24, 30), np.ones((4, 4), np.int64))
+    assert len(cells(numbers, INSTANCES)) == 720
+
+
+def disc(x: float, y: float, radius: float, size=(96, 120)) -> np.ndarray:
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    return (columns - x) ** 2 + (rows - y) ** 2 < radius**2
+
+
+@pytest.mark.parametrize("distance", [34, 40, 49])
+def test_discs_that_touch_look_merged(distance):
+    assert looks_merged(region_of(disc(30, 40, 25) | disc(30 + distance, 40, 25)))
+    assert looks_merged(region_of(disc(30, 40, 25) | disc(79, 40, 20) | disc(30, 85, 8)))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        disc(50, 48, 30),
+        disc(50, 48, 30) & ~disc(50, 48, 20),  # an outline or a cell with a hole
+        disc(50, 48, 30) & ~disc(85, 48, 22),  # dented by a neighbour
+        disc(40, 48, 25) | disc(76, 48, 12),  # a bud or a platelet
+        disc(40, 48, 25) | disc(67, 48, 18),  # pear-shaped, almost without a neck
+        disc(40, 48, 4) | disc(47, 48, 4),  # too small to tell
+        disc(40, 48, 25) | disc(50, 48, 25),  # an oval
+    ],
+)
+def test_one_cell_does_not_look_merged(cell):
+    assert not looks_merged(region_of(cell))
 
 
 def test_class_indices_tell_the_class_and_those_beyond_the_names_are_refused():

@@ -4,8 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco_mask
 
-from data.regions import Region, downscale_region, paste_regions, region_of, regions_of_label_map, union
+from data.regions import Region, downscale_region, paste_regions, region_of, regions_of_label_map, run_lengths, union
+from maskrcnn.inference.export import compress_runs, rle_encode
 
 BITS = arrays(np.bool_, (6, 9))
 
@@ -48,6 +50,18 @@ def test_regions_of_a_label_map_are_those_of_each_number(labels):
 def test_regions_may_overlap(first, second):
     regions = [region for mask in (first, second) if (region := region_of(mask))]
     assert np.array_equal(union(regions, (6, 9)), first | second)
+
+
+@given(st.one_of(BITS, arrays(np.bool_, (6, 3), fill=st.just(True))), st.integers(0, 1), st.integers(0, 2))
+def test_run_lengths_are_those_of_the_whole_mask(mask, below, beside):
+    """Also of runs that go on from the last row of one column to the first of the next."""
+    whole = np.pad(mask, ((0, below), (beside, 0)))
+    region = region_of(whole)
+    if region is None:
+        return
+    compressed = compress_runs(run_lengths(region, whole.shape).tolist())
+    assert compressed == rle_encode(whole)["counts"]
+    assert compressed == coco_mask.encode(np.asfortranarray(whole, np.uint8))["counts"].decode()
 
 
 @given(BITS, st.sets(st.integers(0, 5), min_size=1), st.sets(st.integers(0, 8), min_size=1))

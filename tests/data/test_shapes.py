@@ -39,7 +39,7 @@ def inside(x: float, y: float, rings) -> bool:
 def test_a_polygon_covers_the_pixels_whose_centres_are_inside(seed):
     """Self-intersecting outlines, holes and corners outside the image included."""
     rng = np.random.default_rng(seed)
-    rings = [rng.uniform(-4, 16, (rng.integers(3, 7), 2)) for _ in range(1 + seed % 2)]
+    rings = [rng.uniform(-3, 13, (rng.integers(3, 7), 2)) for _ in range(1 + seed % 2)]
     expected = [[inside(x + 0.5, y + 0.5, rings) for x in range(12)] for y in range(10)]
     assert (fill(rings, (10, 12)) == np.array(expected)).all()
     assert (pixels(rings, (10, 12)) == np.array(expected)).all()
@@ -68,14 +68,20 @@ def test_an_inner_ring_is_a_hole_and_several_polygons_are_a_union():
 
 
 def test_what_reaches_over_the_edge_is_cut_off():
-    mask = pixels([rectangle(-5, -5, 10, 8)])
-    assert mask.sum() == 5 * 3
-    assert mask[:3, :5].all()
-    assert pixels([rectangle(60, 40, 100, 100)]).sum() == 4 * 8
+    mask = pixels([rectangle(-5, -4, 10, 8)])
+    assert mask.sum() == 5 * 4
+    assert mask[:4, :5].all()
+    assert pixels([rectangle(60, 40, 8, 16)]).sum() == 4 * 8
 
 
-@pytest.mark.parametrize("place", [(-30, 10), (70, 10), (10, -30), (10, 50)])
-def test_a_shape_outside_the_image_is_refused(place):
+@pytest.mark.parametrize("place", [(64, 48), (32, 48), (0, 0)])
+def test_a_circle_whose_centre_is_on_the_edge_is_cut_off(place):
+    visible = 1 / 4 if place != (32, 48) else 1 / 2
+    assert pixels([ellipse(*place, 12, 12)]).sum() == pytest.approx(visible * np.pi * 12**2, rel=0.05)
+
+
+@pytest.mark.parametrize("place", [(-30, 10), (70, 10), (10, -30), (10, 50), (62, 10), (10, -8), (61, 45), (90, 70)])
+def test_a_shape_outside_the_image_or_nearly_is_refused(place):
     with pytest.raises(ValueError, match="outside the image of 64 x 48"):
         rasterize(Shape("a", ((rectangle(*place, 10, 10),),)), SIZE)
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -11,15 +10,14 @@ from PIL import Image
 
 from data.dataset import read_dataset
 from data.formats import index_dataset
+from data.opening import ReadOptions, open_dataset
 from data.records import DataError, ImageRecord, MaskFile
 from data.splits import (
-    CACHE,
     Splits,
     all_images,
     check_same_images,
     fingerprints,
     k_fold,
-    open_dataset,
     overlap_warning,
     stratified_group_folds,
     train_val_split,
@@ -27,25 +25,11 @@ from data.splits import (
 from data.synthetic.dataset import write_dataset
 from maskrcnn.config import LISC_CLASSES
 
-SIZE = (240, 192)
-
-
-@pytest.fixture(scope="module")
-def lisc(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("lisc")
-    write_dataset(folder / "LISC Database", images=40, layout="lisc", size=SIZE, progress=False)
-    return folder
-
-
-@pytest.fixture
-def copy(lisc, tmp_path) -> Path:
-    shutil.copytree(lisc / "LISC Database", tmp_path / "copy")
-    (tmp_path / "copy" / CACHE).unlink(missing_ok=True)
-    return tmp_path / "copy"
+SIZE = (240, 192)  # of the images of `lisc`
 
 
 def split(root: Path, seed: int = 0, **options) -> Splits:
-    return train_val_split(open_dataset(root, progress=False, **options), seed)
+    return train_val_split(open_dataset(root, ReadOptions(**options), progress=False), seed)
 
 
 def names(dataset) -> list[str]:
@@ -133,33 +117,6 @@ def test_images_of_basophils_have_no_nucleus_which_is_no_error(lisc):
     assert labels & set(LISC_CLASSES) == set(LISC_CLASSES) - {"basophil"}
 
 
-def test_repeated_fields_stay_together_and_are_cached(copy):
-    images = copy / "Main Dataset"
-    masks = copy / "Ground Truth Segmentation"
-    for k in (90, 91):  # the same field again, 91 shifted
-        for folder, name in ((images / "neut", "{}.bmp"), (masks / "neut/areaforexpert1", "{}_expert.bmp")):
-            pixels = np.asarray(Image.open(folder / name.format(1)))
-            Image.fromarray(np.roll(pixels, 8 * (k - 90), axis=1)).save(folder / name.format(k))
-    for seed in range(4):
-        splits = split(copy, seed)
-        sides = [{f"neut/{k}.bmp" for k in (1, 90, 91)} & set(names(side)) for side in (splits.train, splits.val)]
-        assert sorted(map(len, sides)) == [0, 3]
-        assert not splits.shared_with_train
-    cached = json.loads((copy / CACHE).read_text())
-    (copy / CACHE).write_text(json.dumps({**cached, "groups": [0] * len(cached["groups"])}))
-    with pytest.raises(DataError, match="to validate on"):  # the cache is used as long as the images are the same
-        split(copy)
-    Image.fromarray(np.zeros((SIZE[1], SIZE[0], 3), np.uint8)).save(images / "mono" / "1.bmp")
-    assert len(set(open_dataset(copy, progress=False).groups)) > 30
-
-
-def test_a_damaged_cache_is_replaced(copy):
-    (copy / CACHE).write_text("not what it should be")
-    groups = open_dataset(copy, progress=False).groups
-    assert json.loads((copy / CACHE).read_text())["groups"]
-    assert len(set(groups)) == len(groups)
-
-
 def test_the_split_of_a_data_set_is_kept_and_fields_on_both_sides_are_named(tmp_path):
     write_dataset(tmp_path, images=20, layout="wbc", size=SIZE, progress=False)
     splits = split(tmp_path)
@@ -201,7 +158,8 @@ def test_fingerprints_are_those_of_the_pixels(copy):
         Image.fromarray(np.full((SIZE[1], SIZE[0], 3), number, np.uint8)).save(images / f"{number}.bmp")
     shutil.copy(images / "80.bmp", images / "82.bmp")
     mask = copy / "Ground Truth Segmentation/neut/areaforexpert1/1_expert.bmp"
-    records = [ImageRecord(images / f"{number}.bmp", (MaskFile(mask, "neutrophil"),)) for number in (80, 81, 82)]
+    masks = (MaskFile(mask, "neutrophil", may_lack_margin=True),)
+    records = [ImageRecord(images / f"{number}.bmp", masks) for number in (80, 81, 82)]
     hashes = fingerprints(read_dataset(records, progress=False))
     assert hashes[0] == hashes[2] != hashes[1]
 
@@ -221,22 +179,6 @@ def test_a_run_is_not_resumed_with_other_images_or_another_split(lisc):
     for other in (train_val_split(images, seed=1), fewer):
         with pytest.raises(DataError, match="cannot be resumed"):
             check_same_images(other, *seen)
-
-
-def test_a_few_bad_files_are_left_out_and_many_or_any_when_strict_are_an_error(copy):
-    folder = copy / "Main Dataset/lymp"
-    files = sorted(folder.iterdir())
-    files[0].write_bytes(b"")
-    files[1].unlink()  # a mask without image is left
-    splits = split(copy)
-    assert {item.path.name for item in splits.skipped} == {files[0].name, f"{files[1].stem}_expert.bmp"}
-    with pytest.raises(DataError, match="2 files cannot be used") as error:
-        split(copy, strict=True)
-    assert str(files[0]) in str(error.value)
-    for file in files[2:]:
-        file.write_bytes(b"no image")
-    with pytest.raises(DataError, match="More than 10% of the files are unusable"):
-        split(copy)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,9 +1,13 @@
-"""Copies of both layouts made of empty files: indexing opens none of them."""
+"""Copies of layouts made of empty files, since indexing opens none of them; black images, and what is read of them."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from data.classes import choose_classes
+from data.dataset import SmearDataset, read_dataset
 from data.formats import index_dataset
 from data.records import DataError
 from maskrcnn.config import LISC_CLASSES
@@ -73,3 +77,37 @@ def message():
         return str(error.value)
 
     return index
+
+
+@pytest.fixture
+def save_image():
+    """(path, size) -> None: a black image, of 64 x 48 pixels without a size."""
+
+    def save(path: Path, size=(64, 48)) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(path)
+
+    return save
+
+
+@pytest.fixture
+def read():
+    """root -> the training images; files left out by index and reader are in `skipped`."""
+
+    def read_train(root: Path) -> SmearDataset:
+        index, names, _ = choose_classes(index_dataset(root), None)
+        dataset = read_dataset(index.train, names, progress=False)
+        dataset.skipped = [*index.skipped, *dataset.skipped]
+        return dataset
+
+    return read_train
+
+
+@pytest.fixture
+def cells():
+    """(dataset, number of the image) -> the masks of its cells."""
+
+    def masks(dataset: SmearDataset, index: int = 0) -> np.ndarray:
+        return dataset[index][1]["masks"].numpy().astype(bool)
+
+    return masks

@@ -112,3 +112,39 @@ def test_a_folder_with_a_test_split_alone_is_enough_to_evaluate_on(tmp_path, tou
     for kind in ("image", "mask"):
         touch(tmp_path / "test" / kind / "Monocyte" / "a.png")
     assert len(index_dataset(tmp_path, needs_train=False).test) == 1
+
+
+@pytest.mark.parametrize("name", ["a_mask.png", "a_label.png", "a-mask.png", "A_Masks.tif", "a_expert2.bmp", "a.png"])
+def test_masks_may_say_in_their_names_what_they_are(tmp_path, touch, name):
+    touch(tmp_path / "image/Eosinophil/a.png")
+    mask = touch(tmp_path / "mask/Eosinophil" / name)
+    index = index_dataset(tmp_path)
+    assert [(record.annotation, record.label) for record in index.train] == [(mask, "Eosinophil")]
+    assert not index.skipped
+
+
+def test_of_two_masks_of_an_image_the_one_of_its_name_is_read_and_the_other_named(tmp_path, touch):
+    touch(tmp_path / "image/Eosinophil/a.png")
+    for name in ("a.png", "a-mask.png"):
+        touch(tmp_path / "mask/Eosinophil" / name)
+    index = index_dataset(tmp_path)
+    assert [record.annotation.name for record in index.train] == ["a.png"]
+    assert [(item.path.name, item.reason) for item in index.skipped] == [("a-mask.png", "a.png is read instead of it")]
+
+
+@pytest.mark.parametrize("outer", ["", "outer"])
+def test_folders_of_patients_are_classes_if_told(tmp_path, touch, outer):
+    for kind in ("images", "masks"):
+        for patient in ("P0", "P1"):
+            touch(tmp_path / outer / kind / patient / f"{patient}.png")
+    index = index_dataset(tmp_path, format_name="class-folders")
+    assert [record.label for record in index.train] == ["P0", "P1"]
+
+
+def test_a_class_beside_folders_of_patients_is_a_class(tmp_path, touch):
+    for kind in ("images", "masks"):
+        for folder in ("P0", "Monocyte"):
+            touch(tmp_path / kind / folder / f"{folder}.png")
+    index = index_dataset(tmp_path)
+    assert index.format == "class-folders"
+    assert [record.label for record in index.train] == ["Monocyte", "P0"]

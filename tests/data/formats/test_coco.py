@@ -9,8 +9,6 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from data.classes import choose_classes
-from data.dataset import SmearDataset, read_dataset
 from data.formats import index_dataset
 from data.records import DataError
 from maskrcnn.inference.export import PREDICTIONS
@@ -18,11 +16,6 @@ from maskrcnn.inference.export import PREDICTIONS
 HEIGHT, WIDTH = 48, 64
 SQUARE = [10, 20, 20, 20, 20, 30, 10, 30]  # x, y in turn
 RIGHT = [40, 20, 50, 20, 50, 30, 40, 30]
-
-
-def save_image(path: Path, size=(WIDTH, HEIGHT)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size).save(path)
 
 
 def annotation(segmentation, image=1, category=1, **others) -> dict:
@@ -40,18 +33,6 @@ def write(path: Path, what: dict, **options) -> None:
     path.write_text(json.dumps(what), encoding="utf-8", **options)
 
 
-def read(root: Path) -> SmearDataset:
-    """The training images; files left out by index and reader are in `skipped`."""
-    index, names, _ = choose_classes(index_dataset(root), None)
-    dataset = read_dataset(index.train, names, progress=False)
-    dataset.skipped = [*index.skipped, *dataset.skipped]
-    return dataset
-
-
-def cells(dataset: SmearDataset, index: int = 0) -> np.ndarray:
-    return dataset[index][1]["masks"].numpy().astype(bool)
-
-
 def blob(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -59,7 +40,7 @@ def blob(seed: int) -> np.ndarray:
     return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < rng.integers(60, 200) + 40 * np.sin(x + y)
 
 
-def test_run_lengths_are_those_of_pycocotools_pixel_by_pixel(tmp_path):
+def test_run_lengths_are_those_of_pycocotools_pixel_by_pixel(tmp_path, save_image, read, cells):
     masks = np.array([blob(seed) for seed in range(4)])
     compressed = [coco_mask.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
     texts = [{"size": rle["size"], "counts": rle["counts"].decode()} for rle in compressed[:2]]
@@ -70,7 +51,7 @@ def test_run_lengths_are_those_of_pycocotools_pixel_by_pixel(tmp_path):
     assert (cells(read(tmp_path)) == masks).all()
 
 
-def test_polygons_are_those_of_pycocotools_up_to_the_edge_and_several_are_one_cell(tmp_path):
+def test_polygons_are_those_of_pycocotools_up_to_the_edge_and_several_are_one_cell(tmp_path, save_image, read, cells):
     angles = np.linspace(0, 2 * np.pi, 30, endpoint=False)
     circles = [np.stack([x + 10 * np.cos(angles), 24 + 10 * np.sin(angles)], 1).ravel().tolist() for x in (15, 45)]
     write(tmp_path / "a.json", content(annotation(circles, bbox=[0, 0, 1, 1], area=1)))
@@ -80,7 +61,7 @@ def test_polygons_are_those_of_pycocotools_up_to_the_edge_and_several_are_one_ce
     assert (ours & theirs).sum() / (ours | theirs).sum() > 0.95
 
 
-def test_whole_coordinates_are_edges_of_pixels(tmp_path):
+def test_whole_coordinates_are_edges_of_pixels(tmp_path, save_image, read, cells):
     write(tmp_path / "a.json", content(annotation([SQUARE, RIGHT])))
     save_image(tmp_path / "a.png")
     expected = np.zeros((HEIGHT, WIDTH), bool)
@@ -88,16 +69,27 @@ def test_whole_coordinates_are_edges_of_pixels(tmp_path):
     assert (cells(read(tmp_path)) == expected).all()
 
 
-def test_crowd_regions_are_counted_and_left_out(tmp_path):
+def test_crowd_regions_are_counted_and_left_out(tmp_path, save_image, read, cells):
     crowd = annotation({"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT * WIDTH]}, iscrowd=1)
     write(tmp_path / "a.json", content(annotation([SQUARE], iscrowd=0), crowd, crowd))
     save_image(tmp_path / "a.png")
     assert len(cells(read(tmp_path))) == 1
-    assert [note for note in index_dataset(tmp_path).notes if "2 crowd regions" in note]
+    assert [note for note in index_dataset(tmp_path).notes if "2 crowd regions;" in note]
+
+
+def test_what_was_painted_with_the_brush_of_cvat_is_a_cell(tmp_path, save_image, read, cells):
+    """CVAT writes it as a crowd, with attributes, which COCO's own files do not have."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[5:15, 8:20] = mask[20:25, 8:20] = True
+    runs = np.diff(np.flatnonzero(np.diff(mask.ravel(order="F"), prepend=False)), prepend=0, append=mask.size).tolist()
+    painted = annotation({"size": [HEIGHT, WIDTH], "counts": runs}, iscrowd=1, attributes={"occluded": False})
+    write(tmp_path / "a.json", content(painted))
+    save_image(tmp_path / "a.png")
+    assert (cells(read(tmp_path)) == mask).all()
 
 
 @pytest.mark.parametrize("ids", [(0, 5), (907, 12), ("x", "y"), (1, "2"), ("3", 4)])
-def test_ids_are_any_and_may_be_text_in_one_place_and_a_number_in_another(tmp_path, ids):
+def test_ids_are_any_and_may_be_text_in_one_place_and_a_number_in_another(tmp_path, ids, save_image, read):
     what = content(*(annotation([SQUARE], i, c) for i, c in zip(ids, reversed(ids))), files="ab", names="uv")
     for image, category, number in zip(what["images"], what["categories"], ids):
         image["file_name"] += ".png"
@@ -109,7 +101,7 @@ def test_ids_are_any_and_may_be_text_in_one_place_and_a_number_in_another(tmp_pa
     assert [sample.labels.tolist() for sample in dataset.samples] == [[2], [1]]
 
 
-def test_an_image_shows_several_classes_and_one_without_annotation_is_negative(tmp_path):
+def test_an_image_shows_several_classes_and_one_without_annotation_is_negative(tmp_path, save_image, read):
     whole = content(annotation([SQUARE]), annotation([RIGHT], category=2), files=("a.png", "b.png"), names=("u", "v"))
     write(tmp_path / "a.json", whole)
     for name in "abc":
@@ -120,7 +112,7 @@ def test_an_image_shows_several_classes_and_one_without_annotation_is_negative(t
     assert (unlisted.path.name, unlisted.reason, unlisted.is_error) == ("c.png", "no JSON file lists it", False)
 
 
-def test_classes_are_in_the_order_of_the_file_without_those_that_no_cell_has(tmp_path):
+def test_classes_are_in_the_order_of_the_file_without_those_that_no_cell_has(tmp_path, save_image):
     """Roboflow adds a class with the name of the project, at 0."""
     what = content(annotation([SQUARE], category=3), names=("project", "v", "u"))
     write(tmp_path / "train/_annotations.coco.json", what)
@@ -151,7 +143,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_layouts_of_other_programs_are_read_with_their_splits(tmp_path, layout):
+def test_the_layouts_of_other_programs_are_read_with_their_splits(tmp_path, layout, save_image):
     files, name, sides = LAYOUTS[layout]
     for file, image in files.items():
         write(tmp_path / file, content(annotation([SQUARE]), files=[name]))
@@ -166,7 +158,7 @@ def test_the_layouts_of_other_programs_are_read_with_their_splits(tmp_path, layo
 
 
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
-def test_a_byte_order_mark_and_both_forms_of_accents_are_read(tmp_path, forms):
+def test_a_byte_order_mark_and_both_forms_of_accents_are_read(tmp_path, forms, save_image, read, cells):
     names = [unicodedata.normalize(form, "Zellstück é.png") for form in forms]
     (tmp_path / "a.json").write_text(json.dumps(content(annotation([SQUARE]), files=names[:1])), encoding="utf-8-sig")
     save_image(tmp_path / names[1])
@@ -194,7 +186,7 @@ WRONG_ENTRIES = {
 
 
 @pytest.mark.parametrize("kind", WRONG_ENTRIES)
-def test_a_wrong_annotation_is_named_and_its_image_left_out(tmp_path, kind):
+def test_a_wrong_annotation_is_named_and_its_image_left_out(tmp_path, kind, save_image, read):
     segmentation, message = WRONG_ENTRIES[kind]
     files = ("a.png", "b.png")
     wrong = {**annotation(segmentation), "id": 815, "bbox": [1, 2, 3, 4]}
@@ -207,6 +199,26 @@ def test_a_wrong_annotation_is_named_and_its_image_left_out(tmp_path, kind):
     for text in ("a.png", str(tmp_path / "x.json"), "annotation 815: "):
         assert text in str(skipped)
     assert re.search(message, skipped.reason)
+
+
+STUDIO = "0a1b2c3d-"  # as Label Studio numbers files
+
+
+@pytest.mark.parametrize("name", [f"{STUDIO}a.png", f"images\\{STUDIO}a.png", f"../../upload/3/{STUDIO}a.png"])
+def test_label_studios_number_before_a_name_is_left_off(tmp_path, save_image, read, cells, name):
+    write(tmp_path / "result.json", content(annotation([SQUARE]), files=[name]))
+    save_image(tmp_path / "photographs/a.png")
+    assert len(cells(read(tmp_path))) == 1
+
+
+def test_an_image_with_label_studios_number_comes_first_and_two_numbers_of_one_name_are_refused(tmp_path, save_image):
+    files = (f"{STUDIO}a.png", f"{STUDIO}b.png", f"ff{STUDIO[2:]}b.png", "c.png")
+    for name in ("a.png", f"{STUDIO}a.png", "b.png", "c.png"):
+        save_image(tmp_path / name)
+    write(tmp_path / "result.json", content(annotation([SQUARE]), files=files))
+    index = index_dataset(tmp_path)
+    assert [record.image.name for record in index.train] == [f"{STUDIO}a.png", "c.png"]
+    assert [skipped.reason.split(" in ")[0] for skipped in index.skipped if skipped.is_error] == ["listed 2 times"]
 
 
 def broken(change) -> dict:
@@ -223,7 +235,7 @@ WRONG_IMAGES = {
         lambda c: c["images"][0].update(height=50),
         "is for a.png of 64 x 50 pixels, and the file has 64 x 48",
     ),
-    "size of text": (lambda c: c["images"][0].update(height="x"), "image 1: "),
+    "size of text": (lambda c: c["images"][0].update(height="x"), "its height and width are 'x' and 64, not numbers"),
     "unknown category": (lambda c: c["annotations"][0].update(category_id=9), "annotation 7: category 9 is not among"),
     "unlisted image": (
         lambda c: c["annotations"][0].update(image_id=9),
@@ -234,7 +246,7 @@ WRONG_IMAGES = {
 
 
 @pytest.mark.parametrize("kind", WRONG_IMAGES)
-def test_a_wrong_image_is_named_and_left_out(tmp_path, kind):
+def test_a_wrong_image_is_named_and_left_out(tmp_path, kind, save_image, read):
     change, message = WRONG_IMAGES[kind]
     write(tmp_path / "x.json", broken(change))
     for name in ("a.png", "b.png"):
@@ -260,7 +272,7 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize("kind", WRONG_FILES)
-def test_what_is_wrong_with_a_whole_file_ends_with_its_name(tmp_path, message, kind):
+def test_what_is_wrong_with_a_whole_file_ends_with_its_name(tmp_path, message, kind, save_image):
     change, reason = WRONG_FILES[kind]
     write(tmp_path / "x.json", broken(change))
     save_image(tmp_path / "a.png")
@@ -268,7 +280,7 @@ def test_what_is_wrong_with_a_whole_file_ends_with_its_name(tmp_path, message, k
 
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.99])
-def test_json_that_is_cut_short_is_bad_json_of_that_file(tmp_path, fraction):
+def test_json_that_is_cut_short_is_bad_json_of_that_file(tmp_path, fraction, save_image):
     text = json.dumps(content(annotation([SQUARE])))
     (tmp_path / "x.json").write_text(text[: int(fraction * len(text))])
     save_image(tmp_path / "a.png")
@@ -276,7 +288,7 @@ def test_json_that_is_cut_short_is_bad_json_of_that_file(tmp_path, fraction):
         index_dataset(tmp_path)
 
 
-def test_an_image_that_two_files_list_is_on_neither_side(tmp_path):
+def test_an_image_that_two_files_list_is_on_neither_side(tmp_path, save_image):
     for side in ("train", "val"):
         write(tmp_path / f"{side}.json", content(annotation([SQUARE], image=1), files=("a.png", f"{side}.png")))
         save_image(tmp_path / f"{side}.png")
@@ -286,7 +298,7 @@ def test_an_image_that_two_files_list_is_on_neither_side(tmp_path):
     assert str(index.skipped[0]).startswith(f"{tmp_path / 'a.png'}: listed 2 times in {tmp_path / 'train.json'} and")
 
 
-def test_two_images_of_one_name_are_told_apart_by_their_folders_or_refused(tmp_path):
+def test_two_images_of_one_name_are_told_apart_by_their_folders_or_refused(tmp_path, save_image):
     for folder in "uv":
         save_image(tmp_path / folder / "a.png")
     save_image(tmp_path / "b.png")

@@ -1,8 +1,7 @@
-"""What the formats share: how images are found, and what any content of another kind than expected ends with."""
+"""What the formats share: names of splits, and what any content of another kind than expected ends with."""
 
 import copy
 import json
-import unicodedata
 
 import pytest
 from PIL import Image
@@ -10,7 +9,7 @@ from PIL import Image
 from data.classes import choose_classes
 from data.dataset import read_dataset
 from data.formats import index_dataset
-from data.formats.files import ImageFinder, by_key, files_below, side_of
+from data.formats.files import files_below, is_plain_side, natural, side_of, split_folders
 from data.formats.json_files import peek_json, read_json
 from data.records import DataError
 
@@ -26,10 +25,40 @@ from data.records import DataError
         ("trainer", None),
         ("evaluation", None),
         ("contest", None),
+        ("validated", None),
+        ("", None),
+        ("blood_test_train", "train"),
+        ("test_cells_of_val", None),
+        ("train_val", None),
+        ("image_info_test-dev2017", "test"),
     ],
 )
-def test_the_split_is_a_word_of_a_name(name, side):
+def test_the_split_is_a_word_of_a_name_and_rather_one_at_its_ends(name, side):
     assert side_of(name) == side
+
+
+@pytest.mark.parametrize("name", ["test", "instances_val2017", "stage1_train", "_annotations.coco.train", "val_v2"])
+def test_a_name_may_tell_nothing_but_a_split(name):
+    assert is_plain_side(name)
+
+
+@pytest.mark.parametrize("name", ["blood_test", "test tubes", "train_val", "images", ""])
+def test_a_name_with_other_words_may_mean_something_else(name):
+    assert not is_plain_side(name)
+
+
+def test_folders_of_splits_may_be_called_sets_and_the_plain_name_comes_first(tmp_path):
+    for name in ("Training set", "val", "val data", "test tubes"):
+        (tmp_path / name).mkdir()
+    assert split_folders(tmp_path) == {"train": tmp_path / "Training set", "val": tmp_path / "val"}
+
+
+def test_names_that_differ_in_letter_case_alone_are_in_one_order(tmp_path):
+    assert sorted([tmp_path / "a1", tmp_path / "A1", tmp_path / "a"], key=natural) == [
+        tmp_path / "a",
+        tmp_path / "A1",
+        tmp_path / "a1",
+    ]
 
 
 def test_files_are_in_natural_order_and_links_are_followed_once(tmp_path, touch):
@@ -37,68 +66,6 @@ def test_files_are_in_natural_order_and_links_are_followed_once(tmp_path, touch)
         touch(tmp_path / name)
     (tmp_path / "b/back").symlink_to(tmp_path)
     assert files_below(tmp_path) == [tmp_path / name for name in ("2.png", "10.png", "b/1.png")]
-
-
-def test_files_of_one_name_are_listed_apart(tmp_path, touch):
-    files = [touch(tmp_path / name) for name in ("a.png", "A.jpg", "u/a.png", "b_expert2.png")]
-    found, twice = by_key(files, tmp_path, r"_expert\d*")
-    assert found == {"a": files[0], "u/a": files[2], "b": files[3]}
-    assert [each.path for each in twice] == [files[1]]
-
-
-@pytest.fixture
-def find(tmp_path, touch) -> ImageFinder:
-    """Of images of one name in several folders."""
-    for name in ("u/a.png", "u/deep/a.png", "v/u/a.png", "train/b.png", "val/b.png", "w/c.png", "w/c.tif", "w/B.jpg"):
-        touch(tmp_path / name)
-    for form in ("NFC", "NFD"):
-        touch(tmp_path / unicodedata.normalize(form, f"é{form}.png"))
-    return ImageFinder(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "near", "expected"),
-    [
-        ("a.png", "u", "u/a.png"),
-        ("a.png", "u/deep", "u/deep/a.png"),
-        ("A.PNG", "v/u", "v/u/a.png"),
-        ("v/u/a.png", "u", "v/u/a.png"),
-        ("..\\deep\\a.png", "v", "u/deep/a.png"),
-        ("/home/x/other/a.png", "u", "u/a.png"),
-        ("w/c.tif", "", "w/c.tif"),
-        (unicodedata.normalize("NFD", "éNFC.png"), "", unicodedata.normalize("NFC", "éNFC.png")),
-        (unicodedata.normalize("NFC", "éNFD.png"), "", unicodedata.normalize("NFD", "éNFD.png")),
-    ],
-)
-def test_the_image_is_the_one_whose_folders_agree_or_the_nearest(tmp_path, find, name, near, expected):
-    assert find(name, tmp_path / near) == tmp_path / expected
-
-
-@pytest.mark.parametrize("side", ["train", "val"])
-def test_of_images_as_near_the_one_in_the_folder_of_the_split_is_taken(tmp_path, find, side):
-    assert find("b.png", tmp_path, side) == tmp_path / side / "b.png"
-
-
-@pytest.mark.parametrize(("stem", "expected"), [("B", "w/B.jpg"), ("c.tif", "w/c.tif"), ("C.png", "w/c.png")])
-def test_an_image_is_found_by_its_name_with_or_without_ending(tmp_path, find, stem, expected):
-    assert find.knows(stem)
-    assert find.by_stem(stem, tmp_path / "w") == tmp_path / expected
-
-
-@pytest.mark.parametrize(
-    ("search", "message"),
-    [
-        (lambda find, root: find("z.png", root), "the image z.png is not in the data set"),
-        (lambda find, root: find("", root), "is not in the data set"),
-        (lambda find, root: find("u/", root), "is not in the data set"),
-        (lambda find, root: find("b.png", root), r"could be .*train/b.png or .*val/b.png"),
-        (lambda find, root: find.by_stem("c", root), r"could be .*c.png or .*c.tif"),
-        (lambda find, root: find.by_stem("z", root), "the image z is not in the data set"),
-    ],
-)
-def test_no_image_and_two_as_near_are_refused(tmp_path, find, search, message):
-    with pytest.raises(ValueError, match=message):
-        search(find, tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])

@@ -2,33 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi, roiwrite
+from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi, roiwrite
 
-from data.classes import choose_classes
-from data.dataset import SmearDataset, read_dataset
 from data.formats import index_dataset
 from data.records import DataError
-
-SIZE = (64, 48)  # width and height
-
-
-def save_image(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", SIZE).save(path)
-
-
-def read(root: Path) -> SmearDataset:
-    """The training images; files left out by index and reader are in `skipped`."""
-    index, names, _ = choose_classes(index_dataset(root), None)
-    dataset = read_dataset(index.train, names, progress=False)
-    dataset.skipped = [*index.skipped, *dataset.skipped]
-    return dataset
-
-
-def cells(dataset: SmearDataset, index: int = 0) -> np.ndarray:
-    return dataset[index][1]["masks"].numpy().astype(bool)
-
 
 SQUARE = np.array([[10, 10], [30, 10], [30, 30], [10, 30]])
 
@@ -72,7 +49,7 @@ REGIONS = {
 
 @pytest.mark.parametrize("ending", [".zip", ".roi"])
 @pytest.mark.parametrize("kind", REGIONS)
-def test_regions_are_read_as_imagej_saves_them(tmp_path, kind, ending):
+def test_regions_are_read_as_imagej_saves_them(tmp_path, kind, ending, save_image, read, cells):
     region, area = REGIONS[kind]
     save(tmp_path / f"a{ending}", region)
     save_image(tmp_path / "a.tif")
@@ -81,7 +58,7 @@ def test_regions_are_read_as_imagej_saves_them(tmp_path, kind, ending):
     assert cells(dataset).sum() == pytest.approx(area, rel=0.01)
 
 
-def test_a_polygon_lies_where_imagej_shows_it(tmp_path):
+def test_a_polygon_lies_where_imagej_shows_it(tmp_path, save_image, read, cells):
     save(tmp_path / "a.zip", of_type(ROI_TYPE.POLYGON), composite("v"))
     save_image(tmp_path / "a.tif")
     square, holed = cells(read(tmp_path))
@@ -92,7 +69,7 @@ def test_a_polygon_lies_where_imagej_shows_it(tmp_path):
     assert (holed == expected).all()
 
 
-def test_an_oval_of_fractions_of_a_pixel_is_not_rounded(tmp_path):
+def test_an_oval_of_fractions_of_a_pixel_is_not_rounded(tmp_path, save_image, read, cells):
     roi = box(ROI_TYPE.OVAL, "u", 10, 10, 21, 21)
     roi.version, roi.options = 227, ROI_OPTIONS.SUB_PIXEL_RESOLUTION
     roi.xd, roi.yd, roi.widthd, roi.heightd = 10.5, 10.5, 20.0, 20.0
@@ -104,15 +81,25 @@ def test_an_oval_of_fractions_of_a_pixel_is_not_rounded(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("neutrophil-3", "neutrophil"), ("u 12", "u"), ("u", "u"), ("0123-0456", "cell"), ("0001-0123-0456", "cell")],
+    [
+        ("neutrophil-3", "neutrophil"),
+        ("u 12", "u"),
+        ("u_1", "u"),
+        ("u", "u"),
+        ("CD4-1", "CD4"),
+        ("type1", "type1"),
+        ("リンパ球-1", "リンパ球"),
+        ("0001-0002", "cell"),
+        ("0001-0123-0456", "cell"),
+    ],
 )
-def test_the_class_is_the_name_without_its_number(tmp_path, name, label):
+def test_the_class_is_the_name_without_its_number(tmp_path, name, label, save_image):
     save(tmp_path / "a.zip", of_type(ROI_TYPE.POLYGON, name))
     save_image(tmp_path / "a.tif")
     assert index_dataset(tmp_path).train[0].labels == [label]
 
 
-def test_the_name_of_the_file_is_no_class(tmp_path):
+def test_the_name_of_the_file_is_no_class(tmp_path, save_image):
     save(tmp_path / "smear-1.roi", of_type(ROI_TYPE.POLYGON, "smear-1"))
     save_image(tmp_path / "smear-1.tif")
     assert index_dataset(tmp_path).train[0].labels == ["cell"]
@@ -130,7 +117,7 @@ def test_the_name_of_the_file_is_no_class(tmp_path):
         ("rois/A.zip", "images/a.tif"),
     ],
 )
-def test_the_image_has_the_name_of_the_file(tmp_path, file, image):
+def test_the_image_has_the_name_of_the_file(tmp_path, file, image, save_image):
     save(tmp_path / file, of_type(ROI_TYPE.POLYGON))
     save(tmp_path / "b.zip")  # no region: no cell
     for name in (image, "b.png", "c.png"):
@@ -141,7 +128,7 @@ def test_the_image_has_the_name_of_the_file(tmp_path, file, image):
     assert (unlisted.path.name, unlisted.is_error) == ("c.png", False)
 
 
-def test_splits_are_kept(tmp_path):
+def test_splits_are_kept(tmp_path, save_image):
     for side in ("train", "val"):
         save(tmp_path / side / "a.zip", of_type(ROI_TYPE.POLYGON))
         save_image(tmp_path / side / "a.png")
@@ -150,17 +137,18 @@ def test_splits_are_kept(tmp_path):
 
 
 WRONG = {
-    "line": (of_type(ROI_TYPE.FREELINE), "region 2 (u-1): a freeline is not the outline"),
-    "point": (of_type(ROI_TYPE.POINT), "region 2 (u-1): a point is not the outline"),
     "two points": (of_type(ROI_TYPE.POLYGON, points=SQUARE[:2]), "region 2 (u-1): a polygon of 2 points"),
     "NaN": (ImagejRoi.frompoints(SQUARE + 0.5, name="n"), "region 2 (n): a coordinate of a polygon is not a number"),
-    "outside": (of_type(ROI_TYPE.POLYGON, points=SQUARE + 200), "a.png, region 2 (u-1): lies at (220, 220), outside"),
+    "outside": (
+        of_type(ROI_TYPE.POLYGON, points=SQUARE + 200),
+        "a.png, region 2 (u-1): lies between (210, 210) and (230, 230), mostly outside",
+    ),
 }
 WRONG["NaN"][0].subpixel_coordinates[0, 0] = np.nan
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_region_is_named_and_its_image_left_out(tmp_path, kind):
+def test_a_wrong_region_is_named_and_its_image_left_out(tmp_path, kind, save_image, read):
     wrong, message = WRONG[kind]
     save(tmp_path / "a.zip", of_type(ROI_TYPE.POLYGON, "v"), wrong)
     save(tmp_path / "b.zip", of_type(ROI_TYPE.POLYGON))
@@ -172,9 +160,29 @@ def test_a_wrong_region_is_named_and_its_image_left_out(tmp_path, kind):
     assert f"{tmp_path / 'a.zip'}: {message}" in error
 
 
+LINES = {
+    "freeline": of_type(ROI_TYPE.FREELINE),
+    "polyline": of_type(ROI_TYPE.POLYLINE),
+    "angle": of_type(ROI_TYPE.ANGLE, points=SQUARE[:3]),
+    "point": of_type(ROI_TYPE.POINT, points=SQUARE[:1]),
+    "text": box(ROI_TYPE.RECT, "note", 5, 5, 30, 30),
+}
+LINES["text"].subtype = ROI_SUBTYPE.TEXT
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_points_and_lines_among_outlines_are_left_out_and_counted(tmp_path, save_image, kind):
+    save(tmp_path / "a.zip", of_type(ROI_TYPE.POLYGON, "v"), LINES[kind])
+    save_image(tmp_path / "a.png")
+    index = index_dataset(tmp_path)
+    assert [record.labels for record in index.train] == [["v"]]
+    (note,) = index.notes
+    assert f"do not outline one cell: 1 {kind}; the first is region 2 (" in note
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"Iout"])
 @pytest.mark.parametrize("ending", [".zip", ".roi"])
-def test_a_damaged_file_is_named(tmp_path, content, ending):
+def test_a_damaged_file_is_named(tmp_path, content, ending, save_image):
     (tmp_path / f"a{ending}").write_bytes(content)
     save_image(tmp_path / "a.png")
     with pytest.raises(DataError) as error:
@@ -182,7 +190,7 @@ def test_a_damaged_file_is_named(tmp_path, content, ending):
     assert f"{tmp_path / f'a{ending}'}: not ImageJ's regions" in str(error.value)
 
 
-def test_a_second_file_of_an_image_and_one_without_image_are_named(tmp_path):
+def test_a_second_file_of_an_image_and_one_without_image_are_named(tmp_path, save_image):
     for name in ("a.zip", "a_RoiSet.zip", "z.zip"):
         save(tmp_path / name, of_type(ROI_TYPE.POLYGON))
     save_image(tmp_path / "a.png")
@@ -193,7 +201,7 @@ def test_a_second_file_of_an_image_and_one_without_image_are_named(tmp_path):
     ]
 
 
-def test_a_zip_beside_images_of_other_names_is_no_data_set(tmp_path, message):
+def test_a_zip_beside_images_of_other_names_is_no_data_set(tmp_path, message, save_image):
     save(tmp_path / "download.zip", of_type(ROI_TYPE.POLYGON))
     save_image(tmp_path / "a.png")
     assert "no known layout" in message(tmp_path)

@@ -157,4 +157,54 @@ def test_a_split_whose_masks_are_missing_is_listed(tmp_path):
     index = index_dataset(tmp_path)
     assert len(index.train) == 3
     assert not index.val
-    assert [(item.path, item.is_error) for item in index.skipped] == [(tmp_path / "images/val/*.png", False)]
+    assert [(item.path, item.is_error) for item in index.skipped] == [(tmp_path / "images/val", False)]
+
+
+@pytest.mark.parametrize("layout", ["{0}s/{1}", "train/{0}s/{1}", "{0}s/train/{1}"])
+def test_folders_of_patients_are_no_classes(tmp_path, touch, layout):
+    for folder in ("Patient 0", "Patient 1"):
+        for kind in ("image", "mask"):
+            touch(tmp_path / layout.format(kind, folder) / "a.png")
+    index = index_dataset(tmp_path)
+    assert index.format == "label-maps"
+    assert [record.label for record in index.train] == ["cell", "cell"]
+    assert [record.image.parent.name for record in index.train] == ["Patient 0", "Patient 1"]
+    assert all(record.annotation.parent.name == record.image.parent.name for record in index.train)
+    assert "the folders Patient 0, Patient 1 are taken for patients or slides; --format class-folders" in index.notes[1]
+    assert not index.skipped
+
+
+@pytest.mark.parametrize(("count", "named"), [(2, "P0, P1"), (5, "P0, P1, P2, ...")])
+def test_folders_of_patients_are_named_once_and_not_all(tmp_path, touch, count, named):
+    for side in ("train", "val"):
+        for patient in range(count):
+            for kind in ("images", "masks"):
+                touch(tmp_path / side / kind / f"P{patient}" / "a.png")
+    assert index_dataset(tmp_path).notes[1].startswith(f"the folders {named} are taken for patients")
+
+
+def test_classes_in_folders_of_patients_are_refused_with_the_remedy(tmp_path, touch, message):
+    for kind in ("images", "masks"):
+        touch(tmp_path / kind / "Patient 0/Monocyte/a.png")
+        touch(tmp_path / kind / "Patient 0/slide 1/a.png")
+    (line,) = message(tmp_path).splitlines()[1:]
+    folder = tmp_path / "images/Patient 0/Monocyte"
+    moved = tmp_path / "images/Monocyte/Patient 0"
+    assert line.strip() == f"{folder}: if it is of a class, move it to {moved}; else move its files to {folder.parent}"
+
+
+def test_names_that_differ_in_letter_case_are_refused(tmp_path):
+    for name in ("A", "a", "b"):
+        save_image(tmp_path / f"images/{name}.png")
+        save_map(tmp_path / f"masks/{name}.png")
+    index = index_dataset(tmp_path)
+    assert [record.image.stem for record in index.train] == ["b"]
+    assert [each.path.stem for each in index.skipped] == ["A", "a"] * 2
+
+
+def test_a_test_split_without_masks_is_listed_as_no_error(tmp_path):
+    for folder in ("train/images", "train/masks", "test"):
+        save_image(tmp_path / folder / "a.png")
+    assert [(each.path, each.is_error) for each in index_dataset(tmp_path).skipped] == [
+        (tmp_path / "test/a.png", False)
+    ]

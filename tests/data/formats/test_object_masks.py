@@ -76,3 +76,18 @@ def test_a_mask_of_another_size_is_named(tmp_path):
     save_mask(tmp_path / "b/masks/x.png", BOXES[0], size=(60, 48))
     (error,) = read(tmp_path).skipped
     assert str(error).startswith(f"{tmp_path / 'b/masks/x.png'}: the mask is 60 x 48, its image 64 x 48")
+
+
+def test_a_mask_of_all_cells_beside_those_of_each_is_left_out_with_a_remark(tmp_path):
+    make(tmp_path / "a", [*BOXES, BOXES])
+    dataset = read(tmp_path)
+    assert [shown.int().tolist() for shown in dataset.samples[0].boxes] == [list(box) for box in BOXES]
+    assert any("only shows again what other masks of its image show" in remark for remark in dataset.remarks)
+
+
+def test_masks_eight_pixels_smaller_than_their_image_are_not_padded(tmp_path):
+    make(tmp_path / "a")
+    make(tmp_path / "b")
+    save_mask(tmp_path / "b/masks/x.png", BOXES[0], size=(56, 40))
+    (error,) = read(tmp_path).skipped
+    assert "the mask is 56 x 40, its image 64 x 48; they must be of one size" in str(error)

@@ -3,32 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from data.classes import choose_classes
-from data.dataset import SmearDataset, read_dataset
 from data.formats import index_dataset
 from data.records import DataError
-
-SIZE = (64, 48)  # width and height
-
-
-def save_image(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", SIZE).save(path)
-
-
-def read(root: Path) -> SmearDataset:
-    """The training images; files left out by index and reader are in `skipped`."""
-    index, names, _ = choose_classes(index_dataset(root), None)
-    dataset = read_dataset(index.train, names, progress=False)
-    dataset.skipped = [*index.skipped, *dataset.skipped]
-    return dataset
-
-
-def cells(dataset: SmearDataset, index: int = 0) -> np.ndarray:
-    return dataset[index][1]["masks"].numpy().astype(bool)
-
 
 POLYGON = {"name": "polygon", "all_points_x": [10, 30, 30, 10], "all_points_y": [10, 10, 30, 30]}
 CIRCLE = {"name": "circle", "cx": 32, "cy": 24, "r": 15}
@@ -49,7 +26,7 @@ def write(path: Path, what: dict) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2, "project"])
-def test_all_versions_are_read(tmp_path, version):
+def test_all_versions_are_read(tmp_path, version, save_image, read, cells):
     what = content(region(POLYGON), region(CIRCLE), version=version) | content(file="b.png", version=version)
     project = {"_via_settings": {"ui": {}}, "_via_img_metadata": what, "_via_attributes": {"region": {}}}
     write(tmp_path / "x.json", project if version == "project" else what)
@@ -74,7 +51,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-def test_shapes_have_their_areas(tmp_path, kind):
+def test_shapes_have_their_areas(tmp_path, kind, save_image, read, cells):
     shape, area = SHAPES[kind]
     write(tmp_path / "x.json", content(region(shape)))
     save_image(tmp_path / "a.png")
@@ -92,6 +69,8 @@ def test_shapes_have_their_areas(tmp_path, kind):
         ({"celltype": "u", "Quality": "good"}, "u"),
         ({"cell_type": "u", "comment": ""}, "u"),
         ({"wbc": "u"}, "u"),
+        ({"wbc": "u", "comment": ""}, "u"),
+        ({"類": "u"}, "u"),
         ({"type": {"u": True}}, "u"),
         ({"type": {"v": False, "u": True}}, "u"),
         ({"name": ""}, "cell"),
@@ -100,14 +79,33 @@ def test_shapes_have_their_areas(tmp_path, kind):
         ({"name": 3}, "3"),
     ],
 )
-def test_the_class_is_a_text_a_choice_or_what_is_checked(tmp_path, attributes, label):
+def test_the_class_is_a_text_a_choice_or_what_is_checked(tmp_path, attributes, label, save_image):
     write(tmp_path / "x.json", content(region(CIRCLE, **attributes)))
     save_image(tmp_path / "a.png")
     assert index_dataset(tmp_path).train[0].labels == [label]
 
 
+@pytest.mark.parametrize("names", [("wbc", "stain"), ("類", "色")])
+def test_of_several_attributes_the_class_is_asked_for(tmp_path, save_image, message, names):
+    one, two = names
+    write(tmp_path / "x.json", content(region(CIRCLE, **{one: "u", two: "dark"}), region(POLYGON, **{one: "v"})))
+    save_image(tmp_path / "a.png")
+    assert f"{tmp_path / 'x.json'}: the regions have the attributes {one}, {two}, and none says" in message(tmp_path)
+    write(tmp_path / "x.json", content(region(CIRCLE, wbc="u", stain="dark", Class="w"), region(POLYGON, wbc="v")))
+    assert index_dataset(tmp_path).train[0].labels == ["w", "cell"]
+
+
+def test_a_cell_of_two_checked_classes_is_refused(tmp_path, save_image):
+    checked = region(CIRCLE, type={"u": True, "v": True})
+    write(tmp_path / "x.json", content(checked) | content(region(CIRCLE), file="b.png"))
+    for name in "ab":
+        save_image(tmp_path / f"{name}.png")
+    (error,) = index_dataset(tmp_path).skipped
+    assert "region 0: is of the classes u and v; a cell has one" in error.reason
+
+
 @pytest.mark.parametrize("sides", [("train", "val"), ("Train", "validation")])
-def test_the_layout_of_matterports_samples_is_read_with_its_split(tmp_path, sides):
+def test_the_layout_of_matterports_samples_is_read_with_its_split(tmp_path, sides, save_image):
     for side in sides:
         write(tmp_path / side / "via_region_data.json", content(region(CIRCLE)))
         save_image(tmp_path / side / "a.png")
@@ -115,7 +113,7 @@ def test_the_layout_of_matterports_samples_is_read_with_its_split(tmp_path, side
     assert [record.image for record in (*index.train, *index.val)] == [tmp_path / side / "a.png" for side in sides]
 
 
-def test_a_json_in_a_folder_of_annotations_is_found(tmp_path):
+def test_a_json_in_a_folder_of_annotations_is_found(tmp_path, save_image, read, cells):
     write(tmp_path / "annotations/x.json", content(region(CIRCLE)))
     save_image(tmp_path / "images/a.png")
     assert len(cells(read(tmp_path))) == 1
@@ -130,8 +128,6 @@ WRONG = {
     "x is a number": ({**POLYGON, "all_points_x": 7}, "not as expected"),
     "no radius": ({"name": "circle", "cx": 1, "cy": 2}, "a circle without r"),
     "radius of text": ({**CIRCLE, "r": "wide"}, "'wide' is not a number"),
-    "point": ({"name": "point", "cx": 1, "cy": 2}, "a point is not the outline"),
-    "polyline": ({**POLYGON, "name": "polyline"}, "a polyline is not the outline"),
     "no name": ({"cx": 1}, "a shape without name"),
     "not an object": (5, "not as expected"),
     "outside": ({**CIRCLE, "cx": 500}, "outside the image of 64 x 48"),
@@ -140,7 +136,7 @@ WRONG = {
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_region_is_named_and_its_image_left_out(tmp_path, kind, version):
+def test_a_wrong_region_is_named_and_its_image_left_out(tmp_path, kind, version, save_image, read):
     shape, message = WRONG[kind]
     wrong = content(region(CIRCLE), region(shape), version=version)
     write(tmp_path / "x.json", wrong | content(region(CIRCLE), file="b.png", version=version))
@@ -163,7 +159,7 @@ def test_a_wrong_region_is_named_and_its_image_left_out(tmp_path, kind, version)
         ({"filename": "b.png"}, "listed 2 times"),
     ],
 )
-def test_a_wrong_image_is_named_and_left_out(tmp_path, change, message):
+def test_a_wrong_image_is_named_and_left_out(tmp_path, change, message, save_image, read):
     what = content(region(CIRCLE)) | content(region(CIRCLE), file="b.png") | content(file="c.png")
     what["a.png1234"] |= change
     write(tmp_path / "x.json", what)
@@ -176,7 +172,7 @@ def test_a_wrong_image_is_named_and_left_out(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("fraction", [0.5, 0.99])
-def test_json_that_is_cut_short_is_bad_json_of_that_file(tmp_path, fraction):
+def test_json_that_is_cut_short_is_bad_json_of_that_file(tmp_path, fraction, save_image):
     text = json.dumps(content(region(POLYGON)))
     (tmp_path / "x.json").write_text(text[: int(fraction * len(text))])
     save_image(tmp_path / "a.png")

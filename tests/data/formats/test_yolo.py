@@ -1,35 +1,11 @@
 import unicodedata
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from data.classes import choose_classes
-from data.dataset import SmearDataset, read_dataset
 from data.formats import index_dataset
 from data.formats.yolo import read_names
 from data.records import DataError
-
-SIZE = (64, 48)  # width and height
-
-
-def save_image(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", SIZE).save(path)
-
-
-def read(root: Path) -> SmearDataset:
-    """The training images; files left out by index and reader are in `skipped`."""
-    index, names, _ = choose_classes(index_dataset(root), None)
-    dataset = read_dataset(index.train, names, progress=False)
-    dataset.skipped = [*index.skipped, *dataset.skipped]
-    return dataset
-
-
-def cells(dataset: SmearDataset, index: int = 0) -> np.ndarray:
-    return dataset[index][1]["masks"].numpy().astype(bool)
-
 
 SQUARE = "0.25 0.25 0.5 0.25 0.5 0.75 0.25 0.75"  # columns 16 to 31, rows 12 to 35
 
@@ -39,15 +15,20 @@ def write(path: Path, text: str, **options) -> None:
     path.write_text(text, encoding="utf-8", **options)
 
 
-def make(root: Path, *lines: str, names: str = "names: [u, v]") -> None:
-    """A data set of a.png with these lines, and b.png with a cell."""
-    write(root / "data.yaml", names)
-    for name, text in (("a", "\n".join(lines)), ("b", f"0 {SQUARE}")):
-        write(root / f"labels/train/{name}.txt", text)
-        save_image(root / f"images/train/{name}.png")
+@pytest.fixture
+def make(save_image):
+    """(root, lines) -> None: a data set of a.png with these lines, and b.png with a cell."""
+
+    def make_set(root: Path, *lines: str, names: str = "names: [u, v]") -> None:
+        write(root / "data.yaml", names)
+        for name, text in (("a", "\n".join(lines)), ("b", f"0 {SQUARE}")):
+            write(root / f"labels/train/{name}.txt", text)
+            save_image(root / f"images/train/{name}.png")
+
+    return make_set
 
 
-def test_coordinates_are_fractions_of_width_and_height(tmp_path):
+def test_coordinates_are_fractions_of_width_and_height(tmp_path, make, read, cells):
     make(tmp_path, f"1 {SQUARE}", "", f"0.0 {SQUARE}  ")
     dataset = read(tmp_path)
     first, second = cells(dataset)
@@ -57,7 +38,9 @@ def test_coordinates_are_fractions_of_width_and_height(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "\n", "\ufeff"])
-def test_an_empty_file_is_of_an_image_without_a_cell_and_an_image_without_a_file_is_left_out(tmp_path, text):
+def test_an_empty_file_is_of_an_image_without_a_cell_and_one_without_a_file_is_left_out(
+    tmp_path, make, text, save_image, read
+):
     make(tmp_path, text)
     save_image(tmp_path / "images/train/c.png")
     dataset = read(tmp_path)
@@ -75,7 +58,7 @@ def test_an_empty_file_is_of_an_image_without_a_cell_and_an_image_without_a_file
         "{kind}/{side}/deep/{name}",
     ],
 )
-def test_the_usual_folders_are_read_with_their_splits(tmp_path, layout):
+def test_the_usual_folders_are_read_with_their_splits(tmp_path, layout, save_image):
     write(tmp_path / "data.yaml", "train: ../images/train\nnames: ['u']\n")
     images = [layout.format(kind="images", side=side, name="a.png") for side in ("train", "valid", "test")]
     for image in images:
@@ -120,13 +103,13 @@ def test_names_with_signs_are_read(tmp_path, text, names):
     assert list(read_names(tmp_path).values()) == names
 
 
-@pytest.mark.parametrize("file", ["classes.txt", "labels/classes.txt", "obj.names"])
+@pytest.mark.parametrize("file", ["classes.txt", "labels/Classes.TXT", "obj.names"])
 def test_names_are_lines_of_a_text_in_which_an_empty_one_counts(tmp_path, file):
     write(tmp_path / file, "\ufeffu\n\nv\n\n")
     assert read_names(tmp_path) == {0: "u", 2: "v"}
 
 
-def test_names_match_in_both_forms_of_accents(tmp_path):
+def test_names_match_in_both_forms_of_accents(tmp_path, save_image):
     write(tmp_path / "classes.txt", "u")
     write(tmp_path / "labels" / unicodedata.normalize("NFD", "é/ü.txt"), f"0 {SQUARE}")
     save_image(tmp_path / "images" / unicodedata.normalize("NFC", "é/ü.png"))
@@ -150,7 +133,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_line_is_named_and_its_image_left_out(tmp_path, kind):
+def test_a_wrong_line_is_named_and_its_image_left_out(tmp_path, make, kind, read):
     line, message = WRONG[kind]
     make(tmp_path, f"1 {SQUARE}", line)
     dataset = read(tmp_path)
@@ -160,7 +143,49 @@ def test_a_wrong_line_is_named_and_its_image_left_out(tmp_path, kind):
         assert text in error
 
 
-def test_files_that_do_not_belong_together_are_named(tmp_path):
+@pytest.mark.parametrize("lines", [["0 .1 .1 .5 .5"], ["0 .1 .1 .5 .5", f"0 {SQUARE}"]])
+@pytest.mark.parametrize("names", ["", "names: [u, v]"])
+def test_of_boxes_alone_there_is_one_message_and_none_about_names(tmp_path, message, save_image, lines, names):
+    write(tmp_path / "data.yaml", names)
+    for number in range(12):
+        write(tmp_path / f"labels/{number}.txt", "\n".join(lines) if number else "")
+        save_image(tmp_path / f"images/{number}.png")
+    text = message(tmp_path)
+    assert f"{tmp_path / 'labels'}: the text files have only boxes; export polygons" in text
+    assert len(text.splitlines()) == 2
+
+
+def test_any_letter_case_of_text_files_is_read(tmp_path, save_image):
+    write(tmp_path / "Data.YAML", "names: [u]")
+    write(tmp_path / "labels/Classes.TXT", "")
+    write(tmp_path / "labels/A.TXT", f"0 {SQUARE}")
+    save_image(tmp_path / "images/a.png")
+    index = index_dataset(tmp_path)
+    assert [record.labels for record in index.train] == [["u"]]
+    assert not index.skipped
+
+
+@pytest.mark.parametrize("text", ["Drawn by two experts", "0 1 2 3", "a note of 1 line"])
+def test_text_that_has_no_image_and_no_cells_is_no_annotation(tmp_path, make, save_image, text):
+    make(tmp_path / "yolo")
+    for name in ("labels/notes.txt", "labels/train/about.txt"):
+        write(tmp_path / "yolo" / name, text)
+    assert not [skipped for skipped in index_dataset(tmp_path / "yolo").skipped if skipped.is_error]
+    for name in ("images/a.png", "labels/a.png"):
+        save_image(tmp_path / "maps" / name)
+    write(tmp_path / "maps/labels/about.txt", text)
+    assert index_dataset(tmp_path / "maps").format == "label-maps"
+
+
+def test_folders_whose_names_have_dots_are_told_apart(tmp_path, save_image):
+    write(tmp_path / "classes.txt", "u")
+    for version in ("v1.1", "v1.2"):
+        write(tmp_path / f"labels/{version}/a.txt", f"0 {SQUARE}")
+        save_image(tmp_path / f"images/{version}/a.png")
+    assert len(index_dataset(tmp_path).train) == 2
+
+
+def test_files_that_do_not_belong_together_are_named(tmp_path, make, save_image):
     make(tmp_path)
     (tmp_path / "images/train/a.png").rename(tmp_path / "images/train/c.png")
     save_image(tmp_path / "images/train/b.jpg")
@@ -174,7 +199,7 @@ def test_files_that_do_not_belong_together_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe0\x00 \x00", b"\x89PNG\x00\x01"])
-def test_binary_files_in_place_of_text_are_named(tmp_path, content):
+def test_binary_files_in_place_of_text_are_named(tmp_path, make, content):
     make(tmp_path)
     (tmp_path / "labels/train/a.txt").write_bytes(content)
     (error,) = [str(skipped) for skipped in index_dataset(tmp_path).skipped if skipped.is_error]
@@ -182,7 +207,7 @@ def test_binary_files_in_place_of_text_are_named(tmp_path, content):
 
 
 @pytest.mark.parametrize("names", ["", "nc: 2", "names: 5", "names:"])
-def test_without_names_of_classes_it_is_said_where_they_are_expected(tmp_path, names):
+def test_without_names_of_classes_it_is_said_where_they_are_expected(tmp_path, make, names):
     make(tmp_path, names=names)
     with pytest.raises(DataError, match=r"expected them in data\.yaml or classes\.txt"):
         index_dataset(tmp_path)

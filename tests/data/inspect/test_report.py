@@ -1,13 +1,18 @@
 """The report and the contact sheet of a data set."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from data.inspect.report import COLUMNS, contact_sheet, dataset_report, write_dataset_report
-from data.splits import all_images, open_dataset, train_val_split
+from data.dataset import SmearDataset
+from data.inspect.report import COLUMNS, contact_sheet, dataset_report, shortened, write_dataset_report
+from data.opening import ReadOptions, open_dataset
+from data.records import Skipped
+from data.splits import Splits, all_images, train_val_split
 from data.synthetic.dataset import write_dataset
 from maskrcnn.config import LISC_CLASSES
 
@@ -29,6 +34,15 @@ def lisc(tmp_path_factory) -> Path:
     Image.fromarray(pixels).save(masks / "lymp/areaforexpert1/1_expert.bmp")
     (masks / "Baso/areaforexpert1/1_expert.bmp").write_bytes(b"")
     return root
+
+
+def save_pair(root: Path, label: str, name: str, mask: np.ndarray, number: int) -> None:
+    """An image of noise and its mask, in folders of a class or of none."""
+    pixels = np.random.default_rng(number).integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+    for kind, content in (("image", pixels), ("mask", mask)):
+        path = root / kind / label / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(content).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +93,18 @@ def test_fields_in_training_and_validation_are_named(splits):
         assert "show a field of the training set" not in report
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "differ"), [([1], [2], True), ([1, 2], [2], False), ([1], [], False), ([], [], False)]
+)
+def test_a_repeated_field_has_different_classes_if_its_images_have_none_in_common(splits, first, second, differ):
+    sample = splits.val.samples[0]
+    samples = [sample._replace(labels=torch.tensor(labels, dtype=torch.int64)) for labels in (first, second, [1])]
+    dataset = SmearDataset(splits.val.records[:3], samples, splits.val.class_names)
+    report = dataset_report(Splits(dataset.subset([]), dataset, [0, 0, 1], []))
+    assert "fields shown more than once: 1" in report
+    assert ("under different classes" in report) == differ
+
+
 def test_the_contact_sheet_shows_images_of_the_whole_data_set(splits):
     figure = contact_sheet(splits, count=7)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
@@ -108,7 +134,9 @@ def test_the_report_is_of_the_files_and_not_of_what_is_kept_of_them(tmp_path):
             path = tmp_path / ("val" if k == 3 else "train") / kind / "blast" / f"{k}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
-    lines = dataset_report(train_val_split(open_dataset(tmp_path, progress=False, max_side=150))).splitlines()
+    lines = dataset_report(
+        train_val_split(open_dataset(tmp_path, ReadOptions(max_side=150), progress=False))
+    ).splitlines()
     assert "sizes: 400 x 300 (4)" in lines
     assert "  kept smaller, at the size that training needs: 4" in lines
     assert "longer side of a cell's box, pixels: 100 to 100, median 100" in lines
@@ -132,3 +160,88 @@ def test_names_do_not_hide_small_cells_of_the_contact_sheet(tmp_path):
     assert not small.texts
     assert large.get_title() == "blast/1.png"
     assert [text.get_text() for text in large.texts] == ["blast"] * 3
+
+
+def test_cells_lost_and_sizes_are_said_in_pixels_of_the_files(tmp_path):
+    """Images of 301 x 401 pixels, kept at 50 x 67, which is not their size divided by six; in each a speck vanishes."""
+    for k in range(4):
+        mask = np.zeros((301, 401), np.uint16)
+        mask[100:160, 100:200], mask[0, 0] = 1, 2
+        save_pair(tmp_path / ("val" if k == 3 else "train"), "blast", f"{k}.png", mask, k)
+    images = open_dataset(tmp_path, ReadOptions(max_side=50), progress=False)
+    lines = dataset_report(train_val_split(images)).splitlines()
+    assert "sizes: 401 x 301 (4)" in lines
+    assert "cells too small for the size that training needs, left out: 4" in lines
+    whole = open_dataset(tmp_path, ReadOptions(max_side=None), progress=False)
+    report = dataset_report(train_val_split(whole))
+    assert "too small for the size" not in report
+    assert "kept smaller" not in report
+
+
+def test_of_many_sizes_the_most_common_and_the_range_are_said(splits):
+    samples = [splits.val.samples[0]._replace(file_size=(100 + k, 3000 - k)) for k in range(1000)]
+    common = [splits.val.samples[0]._replace(file_size=(500, 700))] * 3
+    dataset = SmearDataset([splits.val.records[0]] * 1003, [*samples, *common], splits.val.class_names)
+    report = dataset_report(splits._replace(val=dataset, train=dataset.subset([]), groups=list(range(1003))))
+    (line,) = (line for line in report.splitlines() if line.startswith("sizes: "))
+    assert line.startswith("sizes: 700 x 500 (3), 3000 x 100 (1), ")
+    assert line.endswith(", and 995 others: widths 700 to 3000, heights 100 to 1099")
+
+
+def test_no_line_of_the_report_comes_a_thousand_times(splits):
+    count = 1000
+    sample = splits.val.samples[0]._replace(class_conflict="the greys are those of another class")
+    dataset = SmearDataset([splits.val.records[0]] * count, [sample] * count, splits.val.class_names)
+    skipped = [Skipped(Path(f"{k}.png"), f"no mask of that name in {k}") for k in range(count)]
+    groups = [k // 2 for k in range(count)]
+    lines = dataset_report(Splits(dataset.subset([]), dataset, groups, skipped)).splitlines()
+    assert len(lines) < 70
+    assert f"files left out: {count}" in lines
+    assert f"fields shown more than once: {count // 2}" in lines
+    rest = [line for line in lines if "more like these" in line]
+    assert rest == [f"  ... and {hidden} more like these" for hidden in (count - 20, count // 2 - 20, count - 5)]
+
+
+def test_no_class_is_in_doubt_where_there_is_but_one(tmp_path):
+    """Masks with LISC's codes as label maps, all of one class."""
+    for k in range(6):
+        mask = np.zeros((150, 200), np.uint8)
+        mask[20:60, 20:60], mask[30:50, 30:50] = 75, 100  # an eosinophil's codes
+        mask[90:130, 90:150] = 75
+        save_pair(tmp_path / ("val" if k > 3 else "train"), "", f"{k}.png", mask, k)
+    images = open_dataset(tmp_path, progress=False)
+    assert images.dataset.class_names == ("cell",)
+    assert images.dataset.mask_kinds == {"lisc-codes": 6}
+    assert "class in doubt" not in dataset_report(train_val_split(images))
+
+
+def test_titles_of_the_contact_sheet_fit_above_their_images(tmp_path):
+    """Names of 80 and more letters, of files and of classes."""
+    for k in range(7):
+        mask = np.zeros((150, 200), np.uint8)
+        mask[50:55, 20:25] = mask[90:95, 20:25] = 255
+        save_pair(tmp_path, "WIDE_CLASS_NAME_" * 5, f"{'FIELD_OF_VIEW_' * 6}{k}.png", mask, k)
+    figure = contact_sheet(all_images(open_dataset(tmp_path, progress=False)))
+    figure.draw_without_rendering()
+    titles = [ax.title for ax in figure.axes if ax.get_title()]
+    assert [title.get_text().split("\n")[0][-5:] for title in titles] == [f"{k}.png" for k in range(7)]
+    boxes = [title.get_window_extent() for title in titles]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes[:6]))
+    assert all(box.x0 >= 0 and box.y1 <= figure.bbox.height for box in boxes)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (3, 3), (7, COLUMNS)])
+def test_few_images_fill_the_contact_sheet(splits, count, columns):
+    figure = contact_sheet(splits, count)
+    figure.draw_without_rendering()
+    assert len(figure.axes) == -(-count // columns) * columns
+    images = [ax for ax in figure.axes if ax.images]
+    widths = [ax.get_window_extent().width / figure.bbox.width for ax in images]
+    assert widths == [pytest.approx(1 / columns, rel=0.1)] * count
+    assert all(ax.title.get_window_extent().y1 <= figure.bbox.height for ax in images)
+
+
+@pytest.mark.parametrize(("length", "short"), [(9, "123456789"), (8, "123…6789"), (3, "1…9")])
+def test_a_line_is_shortened_in_its_middle(length, short):
+    assert shortened("123456789", length) == short
+    assert len(short) == length

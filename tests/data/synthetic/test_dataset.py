@@ -12,8 +12,8 @@ from PIL import Image
 from data.formats import index_dataset
 from data.formats.lisc import GREY_CODES
 from data.inspect.background_control import background_control
+from data.opening import open_dataset
 from data.records import DataError
-from data.splits import open_dataset
 from data.synthetic.dataset import cached_default, plan, resolve_data, write_dataset
 from data.synthetic.smear import STAINS
 from maskrcnn.config import LISC_CLASSES
