@@ -53,6 +53,8 @@ class Batches:
 
     copy_paste_on = False
     wait_seconds = 0.0
+    closed_at: int | None = None  # the step at which its phase has ended
+    steps = 0
 
     def __init__(self, *means: float) -> None:
         self.means = means
@@ -62,7 +64,13 @@ class Batches:
 
     def epochs(self, count: int):
         for mean in self.means * count:
+            self.steps += 1
             yield [torch.full((3, 4, 4), float(mean))], [{}]
+
+
+    def close(self) -> None:
+        assert self.closed_at is None, "closed twice"
+        self.closed_at = self.steps
 
 
 class Run:
@@ -201,6 +209,13 @@ def test_losses_are_means_over_the_steps_taken_and_pretraining_stops_at_its_frac
     run((Batches(1, 2, 6, 100), 0.5), (Batches(4, 4, 4), 1.0), lr=1e-9, pretrain_fraction=0.5)
     assert [(entry["pretraining"], entry["step"]) for entry in run.history] == [(True, 3), (False, 6)]
     assert [entry["train"]["pull"] for entry in run.history] == [pytest.approx(3), pytest.approx(4)]
+
+
+def test_the_workers_of_a_phase_end_with_it(run):
+    pretraining, images = Batches(1.0, 1.0), Batches(2.0, 2.0)
+    run((pretraining, 0.5), (images, 1.0), epochs=2, pretrain_fraction=0.5)
+    assert (pretraining.closed_at, images.closed_at) == (pretraining.steps, images.steps)
+    assert pretraining.steps > 0
 
 
 def test_a_gradient_is_clipped_to_the_largest_norm(run):
