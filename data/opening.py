@@ -117,7 +117,7 @@ def cached_groups(dataset: SmearDataset, cache: Path, progress: bool = True) -> 
     seen = " ".join(f"{sample.fingerprint} {sample.size}" for sample in dataset.samples)
     digest = hashlib.sha256(seen.encode()).hexdigest()
     stored = _stored_groups(cache)
-    if len(stored.get(digest, ())) == len(dataset):
+    if len(stored.get(digest, ())) == len(dataset.samples):
         return stored[digest]
     groups = duplicate_groups([sample.image.numpy() for sample in dataset.samples], progress)
     last = [*stored.items(), (digest, groups)][-CACHED:]

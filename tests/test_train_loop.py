@@ -67,7 +67,6 @@ class Batches:
             self.steps += 1
             yield [torch.full((3, 4, 4), float(mean))], [{}]
 
-
     def close(self) -> None:
         assert self.closed_at is None, "closed twice"
         self.closed_at = self.steps

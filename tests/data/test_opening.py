@@ -1,16 +1,21 @@
 """A folder as a whole: repeated fields and their cache, files that cannot be used, what class indices number."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from data import opening
 from data.classes import parse_classes
 from data.mask_kinds import CLASSES, INSTANCES
-from data.opening import CACHE, CACHED, ReadOptions, open_dataset
+from data.opening import CACHE, CACHED, ReadOptions, cached_groups, open_dataset
 from data.records import DataError
 from data.splits import train_val_split
+
+SAMPLE = SimpleNamespace(fingerprint="f", size=(4, 6), image=torch.zeros(4, 6, 3, dtype=torch.uint8))
 
 
 def split(root, seed=0, **options):
@@ -48,14 +53,19 @@ def test_a_damaged_cache_is_replaced(copy):
     assert len(set(groups)) == len(groups)
 
 
-def test_the_cache_keeps_the_groups_of_each_size_and_split(copy):
+def test_the_cache_keeps_the_groups_of_the_last_sizes_and_splits(tmp_path, monkeypatch):
     """So that a check at one size, then a training at another, do not search twice each time."""
-    for max_side in (100, 150, 100):
-        open_dataset(copy, ReadOptions(max_side=max_side), progress=False)
-    assert len(json.loads((copy / CACHE).read_text())) == 2
-    for max_side in range(80, 80 + CACHED):
-        open_dataset(copy, ReadOptions(max_side=max_side), progress=False)
-    assert len(json.loads((copy / CACHE).read_text())) == CACHED
+    searched = []
+    monkeypatch.setattr(
+        opening, "duplicate_groups", lambda images, _: searched.append(len(images)) or [0] * len(images)
+    )
+    sets = [SimpleNamespace(samples=[SAMPLE] * count) for count in range(1, CACHED + 2)]
+    for _ in range(2):
+        for dataset in sets[:CACHED]:
+            assert cached_groups(dataset, tmp_path / CACHE) == [0] * len(dataset.samples)
+    assert searched == list(range(1, CACHED + 1))
+    cached_groups(sets[CACHED], tmp_path / CACHE)
+    assert [len(groups) for groups in json.loads((tmp_path / CACHE).read_text()).values()] == list(range(2, CACHED + 2))
 
 
 def test_a_few_bad_files_are_left_out_and_many_or_any_when_strict_are_an_error(copy):
