@@ -14,7 +14,8 @@ from data.inspect.augmentations import augmentation_page
 from data.inspect.background_control import control_of_splits
 from data.inspect.report import contact_sheet, dataset_report
 from data.opening import MAX_SIDE, AnnotatedImages, open_dataset
-from data.splits import train_val_split
+from data.records import DataError
+from data.splits import all_images, train_val_split
 from data.synthetic.dataset import IMAGES, LAYOUTS, write_dataset
 from maskrcnn.inference.arguments import add_renamed_options
 
@@ -67,10 +68,24 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Read every image and mask of a folder, report what it contains, and draw a contact sheet with outlined cells."""
-    splits = train_val_split(open_as_told(args, args.path))
+    check_figure(args.contact_sheet)
+    images = open_as_told(args, args.path)
+    try:
+        splits = train_val_split(images)
+    except DataError as error:  # too few to divide, but not too few to look at
+        print(error)
+        splits = all_images(images)
     print(dataset_report(splits), flush=True)
     contact_sheet(splits).savefig(args.contact_sheet, dpi=80)
     print(f"contact sheet: {args.contact_sheet}")
+
+
+def check_figure(file: Path) -> None:
+    """Raise ValueError, before any long work, for a figure that cannot be written."""
+    if file.is_dir():
+        raise ValueError(f"{file}: is a folder; give the name of the figure, as {file / 'contact-sheet.png'}")
+    if not file.parent.is_dir():
+        raise ValueError(f"{file}: there is no folder {file.parent}; create it")
 
 
 def open_as_told(
@@ -114,6 +129,7 @@ def add_augmentations_arguments(parser: argparse.ArgumentParser) -> None:
 
 def augmentations(args: argparse.Namespace) -> None:
     """Draw a training image with each augmentation alone, then with all of them together."""
+    check_figure(args.out)
     train = train_val_split(open_as_told(args, args.path)).train
     torch.manual_seed(args.seed)
     donors = [train[i] for i in torch.randint(len(train), (8,)).tolist()]
@@ -125,7 +141,7 @@ def augmentations(args: argparse.Namespace) -> None:
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("path", type=Path, metavar="PATH", help="folder of images and annotations, in any of the formats")
-    add("out", type=Path, metavar="OUT", help="new folder to write to")
+    add("out", type=Path, metavar="OUT", help="new or empty folder to write to, outside of PATH")
     add("--to", choices=TARGETS, required=True, help="the format to write")
     add_data_options(parser)
     parser.epilog = "example: python -m data convert via-project smears --to class-folders"
@@ -135,7 +151,9 @@ def convert(args: argparse.Namespace) -> None:
     """Write a data set in another format, with its split, its classes and its images as they are.
 
     Masks of cells that overlap cannot be kept apart in class folders and label maps: there a pixel belongs to the cell that
-    comes later. Label maps hold no classes; these are written beside them."""
+    comes later. Label maps hold no classes; these are in classes.csv. In names of folders / and the like become _."""
+    if args.path.resolve() in (args.out.resolve(), *args.out.resolve().parents):
+        raise ValueError(f"{args.out}: is inside of {args.path}, and would be read as part of it; choose another")
     images = open_as_told(args, args.path, max_side=None, pixels=False)
     options = read_options(args, images.dataset.class_names, max_side=None)
     test = open_dataset(args.path, options, test=True, pixels=False) if images.has_test else None

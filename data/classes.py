@@ -1,5 +1,6 @@
 """Which classes a data set has: LISC's five, or any others, as its folders and files name them or as --classes says."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -111,21 +112,29 @@ def _own_names(index: DatasetIndex, found: Iterable[str], notes: list[str]) -> d
     class."""
     spellings: dict[str, list[str]] = {}
     for label in [*(name for name in index.class_names if name in found), *sorted(found)]:
-        others = spellings.setdefault(label.lower(), [])
+        others = spellings.setdefault(_spelled_alike(label), [])
         others += [] if label in others else [label]
     for first, *others in spellings.values():
         if others and not standard_class(first):
             notes.append(
                 f"the classes {first} and {', '.join(others)} differ in letter case alone and are one: {first}"
             )
-    return {label: standard_class(label) or spellings[label.lower()][0] for label in found}
+    return {label: standard_class(label) or spellings[_spelled_alike(label)][0] for label in found}
+
+
+def _spelled_alike(label: str) -> str:
+    """The same for names that differ in letter case or, as file systems write them, in Unicode form."""
+    return unicodedata.normalize("NFC", label).lower()
 
 
 def _check_spelling(index: DatasetIndex, choice: ClassChoice, mapping: dict[str, str], dropped: Iterable[str]) -> None:
     """Raise DataError if no class is left, or if one that --classes names is only there under a similar name."""
     names, there = choice.names, ", ".join(sorted({*mapping, *dropped}))
     if not mapping:
-        raise DataError(f"{index.root}: --classes names {', '.join(names)}, and the data has {there}; none is left")
+        remedy = "; if the numbers in the masks are classes, add --mask-kind class-indices" if there == SINGLE else ""
+        raise DataError(
+            f"{index.root}: --classes names {', '.join(names)}, and the data has {there}; none is left{remedy}"
+        )
     for name in (name for name in names if choice.is_told and name not in mapping.values()):
         similar = {label.lower(): label for label in dropped}
         if close := get_close_matches(name.lower(), similar, n=1, cutoff=SIMILAR):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from data.formats.lisc import MASK_MARGIN
@@ -13,6 +14,7 @@ from data.masks import Cell, MaskError, cells_of_mask, looks_merged
 from data.records import ImageRecord, MaskFile, RecordError, Skipped
 from data.regions import Region, region_of, union
 from data.shapes import rasterize
+from maskrcnn.boxes import iou
 from maskrcnn.inference.image_io import ImageError, load_image, orientation
 
 TURNED = (
@@ -26,6 +28,7 @@ MERGED = (
     "to keep touching cells apart, give each a number of its own"
 )
 UNION = 0.9  # fraction of a mask that others show as well, and of these that lie within it, for it to be their union
+TWINS = 0.8  # IoU of cells that are probably one, annotated twice
 
 
 class Annotated(NamedTuple):
@@ -66,6 +69,10 @@ def read_annotated(record: ImageRecord, meaning: MaskMeaning, keep_empty: bool =
     found = _without_unions(found, size, remarks)
     cells += [cell for each in found for cell in each.cells]
     remarks += [remark for each in found for remark in each.remarks]
+    if _has_twins(cells):
+        remarks.append(
+            "two cells that cover nearly the same pixels are both used; delete one if they are the same cell"
+        )
     if not (cells or keep_empty):
         raise RecordError(Skipped(record.annotation, "no cell in this mask"))
     return Annotated(image, cells, [each.kind for each in found], remarks)
@@ -182,4 +189,20 @@ def _cells_of_shapes(record: ImageRecord, size: tuple[int, int], remarks: list[s
             cells.append(Cell(region, shape.label))
         else:
             remarks.append("a shape that is too thin to cover a pixel is left out")
+    if record.shapes and not cells:
+        reason = f"{record.image.name}, {record.shapes[0].entry}: too thin to cover a pixel, and there is no other"
+        raise RecordError(Skipped(record.annotation, reason))
     return cells
+
+
+def _has_twins(cells: Sequence[Cell]) -> bool:
+    """Whether two cells cover nearly the same pixels."""
+    boxes = torch.tensor([cell.region.box for cell in cells], dtype=torch.float32).reshape(-1, 4)
+    pairs = torch.nonzero(torch.triu(iou(boxes, boxes), diagonal=1) > TWINS).tolist()
+    return any(_mask_iou(cells[i].region, cells[k].region) > TWINS for i, k in pairs)
+
+
+def _mask_iou(a: Region, b: Region) -> float:
+    size = max(a.box[3], b.box[3]), max(a.box[2], b.box[2])
+    first, second = union([a], size), union([b], size)
+    return float((first & second).sum() / (first | second).sum())

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from data.formats.lisc import GREY_CODES
 from data.mask_levels import LISC_GREYS, in_squares, is_noisy, present_values
 from data.mask_values import COLOUR_LEVELS, MaskValues
 
@@ -56,10 +57,15 @@ def has_void(values: NDArray[np.int64]) -> bool:
     return bool(around.size and (around == VOID).mean() > VOID_AROUND)
 
 
+def without_void(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[H, W]: the values with background in place of the void."""
+    return np.where(values == VOID, 0, values) if has_void(values) else values
+
+
 def boundary_value(values: NDArray[np.int64], ordered: bool = True) -> int | None:
     """The value of the boundaries of cells, if a mask marks these apart from the insides: thin, and all around another value
-    or between its parts. Cytoplasm may be as thin. But it has the lower value, if values are ordered (those of colours are
-    not), and it does not keep apart several nuclei that are much thicker."""
+    or between its parts. Cytoplasm may be as thin. But it has the lower value, if values are ordered, or else, as those of
+    colours are not, one of only two; and it does not keep apart several nuclei that are much thicker."""
     present = present_values(values)
     if not 2 <= len(present) <= MAX_LEVELS:
         return None
@@ -67,7 +73,7 @@ def boundary_value(values: NDArray[np.int64], ordered: bool = True) -> int | Non
     thin = np.setdiff1d(present, present_values(values[in_squares(values, BOUNDARY)]))
     for line, inside in ((line, inside) for line in thin.tolist() for inside in outlines if inside != line):
         around = (outlines[inside] == line).mean() > ENCLOSED
-        if around and ordered and inside < line != VOID:
+        if around and (inside < line != VOID if ordered else len(present) > 2):
             return line
         if (around or (outlines[line] == inside).mean() > BETWEEN) and _keeps_apart(values, line, inside):
             return line
@@ -93,21 +99,27 @@ def _keeps_apart(values: NDArray[np.int64], line: int, inside: int) -> bool:
 def possible_kinds(mask: MaskValues) -> tuple[str, ...]:
     """What a mask can mean, the likeliest first. A mask of one number is never one of instances: if it shows several
     cells, they are apart. Numbers that are indices of classes look like those of instances, so these must be told."""
-    values, source, _ = mask
+    values, source = without_void(mask.values), mask.source
     present = present_values(values)
     numbered = COLOURS if source == "colours" else INSTANCES
     if len(present) < 2:
         return (BINARY, CODES) if source != "colours" and values.max(initial=0) < COLOUR_LEVELS else (BINARY,)
-    if has_void(values) or boundary_value(values, ordered=source != "colours"):
+    if values is not mask.values or boundary_value(values, ordered=source != "colours"):
         return (numbered,)
-    if source == "greys" and set(present.tolist()) <= LISC_GREYS:
-        return CODES, BINARY, INSTANCES
     greys = source == "greys"
     cells = (BINARY, CODES) if greys else (BINARY,)
     enclosed = max(_enclosed(values, present)) if len(present) <= (MAX_LEVELS if greys else 2) else 0
+    if greys and set(present.tolist()) <= LISC_GREYS and not (enclosed > ENCLOSED and _are_of_two_classes(present)):
+        return CODES, BINARY, INSTANCES
     if enclosed > ENCLOSED or (greys and is_noisy(values)):
         return (*cells, numbered)
     return (numbered, *cells) if enclosed > NEARLY_ENCLOSED else (numbered,)
+
+
+def _are_of_two_classes(present: NDArray[np.int64]) -> bool:
+    """Whether two values are not the codes of one class: if one is around the other, they are cytoplasm and nucleus in other
+    greys than LISC's."""
+    return len(present) == 2 and not any(set(present.tolist()) <= set(codes) for codes in GREY_CODES.values())
 
 
 def kind_of_dataset(masks: Iterable[MaskValues]) -> str:
@@ -131,6 +143,12 @@ def _enclosed(values: NDArray[np.int64], present: NDArray[np.int64]) -> list[flo
     """For each value the fraction of the pixels around it that have another one. Cells that touch share only a part of their
     outlines; a nucleus has all of its outline in the cell, or nearly all."""
     return [float((values[_around(values == value)] != 0).mean()) for value in present]
+
+
+def is_enclosed(part: NDArray[np.bool_], cell: NDArray[np.bool_]) -> bool:
+    """Whether what is around a part of a cell belongs to the cell as well. Both are cut to the box of the cell."""
+    around = _around(np.pad(part, 1))
+    return bool(around.any() and np.pad(cell, 1)[around].mean() >= ENCLOSED)
 
 
 def nucleus_value(values: NDArray[np.int64]) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats.lisc import GREY_CODES
-from data.mask_values import COLOUR_LEVELS
+from data.mask_values import COLOUR_LEVELS, SMALL
 
 LISC_GREYS = frozenset(code for codes in GREY_CODES.values() for code in codes)
 MAX_NOISE = 0.001  # fraction of the covered pixels whose values are not solid, in a mask without noise
@@ -51,9 +51,9 @@ def _sliding(combine: np.ufunc, values: NDArray[Any], length: int, axis: int) ->
 def is_noisy(values: NDArray[np.int64]) -> bool:
     """Whether a mask of greys has soft edges or went through JPEG: many of its pixels have a value that is rarely solid,
     and there are more such values than others. Small numbers are never noise (who paints cells nearly black?), nor are
-    LISC's codes: a rim of cytoplasm may be thin. Nor is a single value, or a number of more than 8 bits."""
+    LISC's codes: a rim of cytoplasm may be thin. Nor are two values alone, or numbers of more than 8 bits."""
     present = present_values(values)
-    if len(present) < 2 or not 2 * MIN_CONTRAST <= present[-1] < COLOUR_LEVELS:
+    if len(present) <= 2 or not SMALL <= present[-1] < COLOUR_LEVELS:
         return False
     counts = np.bincount(values.ravel())[present]
     solid = np.bincount(values[in_squares(values)], minlength=COLOUR_LEVELS)[present]

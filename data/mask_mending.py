@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.mask_kinds import BINARY, VOID, boundary_value, has_void
+from data.mask_kinds import BINARY, VOID, boundary_value
 from data.mask_levels import LISC_GREYS, grey_levels, in_squares, present_values, without_edges
 from data.mask_values import rgb_of
 from data.regions import BoolMask, regions_of_label_map
@@ -16,12 +16,13 @@ Values = NDArray[np.int64]
 EIGHT_CONNECTED = np.ones((3, 3))  # diagonal neighbours are connected
 CODE_TOLERANCE, NOISY_TOLERANCE = 5, 12  # greys from LISC's codes, which are 25 apart; the second for pixels with noise
 DARK = 0.15  # LISC's lowest code is 0.2 of its highest
+SHARP = 0.5  # fraction of the level behind an edge by which neighbours there differ at least, if the edge is not soft
 SMOOTHED = 3  # levels of a mask with noise that are no codes: more than cytoplasm and nucleus
 FULL = 0.97  # fraction of a row or column at the border of the image that a line of a frame covers
 MAX_FRAME = 4, 0.02  # thickness of a frame: pixels, or as a fraction of the longer side if that is more
 BESIDE_FRAME = 0.5  # fraction of the pixels right beside the line of a frame that are covered at most
 INVERTED = 0.7  # fraction of the border that the background of an inverted mask covers at least
-OUTLINE = 2.0  # a component whose holes are more than so many times its own area is an outline
+OUTLINE = 3  # times: the widest hole of an outline than its line; that of a ring of eight cells that touch is 1.6 times
 OPEN_WIDTH, OPEN_AREA = 4, 0.35  # of an outline with a gap: pixels, and the fraction of its box that it covers, at most
 OPEN_SIZE = 0.25  # fraction of the largest box of a component: a smaller line is a slip of the pen
 PHOTOGRAPH, PHOTOGRAPH_VALUES = 0.98, 100  # fraction of the pixels that are not 0, and different values, at least
@@ -53,18 +54,33 @@ def without_noise(values: Values, kind: str) -> Values:
             f"its numbers ({', '.join(map(str, levels[:6]))}) run into each other: edges that were smoothed; resize label "
             "maps to the nearest pixel, and save them as PNG"
         )
-    return _cut_at_half(np.where(values > levels[0] / 2, values, 0)) if levels else values
+    return _cut_at_half(values, min(DARK * found[-1], levels[0] / 2), levels[0]) if levels else values
 
 
-def _cut_at_half(values: Values) -> Values:
-    """Without the greys below half of the lowest level of their own component: the soft edge of a brighter cell is wider."""
-    cut, plain = values.copy(), without_edges(values, noisy=True)
-    components, _ = ndimage.label(values, EIGHT_CONNECTED)
-    for number, slices in enumerate(ndimage.find_objects(components), start=1):
-        own = components[slices] == number
-        if levels := grey_levels(values[slices][own & plain[slices]]):
-            cut[slices][own & (values[slices] <= levels[0] / 2)] = 0
+def _cut_at_half(values: Values, noise: float, lowest: int) -> Values:
+    """Without the greys below half of the lowest level of their own component of what is above noise: the soft edge of a
+    brighter cell is wider. lowest: that of the mask, for components that show none."""
+    cut, plain = np.zeros_like(values), without_edges(values, noisy=True)
+    components, _ = ndimage.label(values > noise, EIGHT_CONNECTED)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(components), start=1):
+        box = slice(max(rows.start - 1, 0), rows.stop + 1), slice(max(columns.start - 1, 0), columns.stop + 1)
+        own, greys = components[box] == number, values[box]
+        levels = [*grey_levels(greys[own & plain[box] & (greys > lowest / 2)])[:1], *_level_behind_edge(own, greys)]
+        inside = own & (greys > min(levels, default=lowest) / 2)
+        cut[box][inside] = greys[inside]
     return cut
+
+
+def _level_behind_edge(own: BoolMask, greys: Values) -> list[float]:
+    """The grey right behind the edge of a component, if that is sharp, as JPEG leaves it: a level, even if the cell is too
+    small, or its cytoplasm too narrow, for many pixels without noise. [] for an edge that is soft."""
+    inner = ndimage.binary_erosion(own, border_value=1)
+    innermost = ndimage.binary_erosion(inner, border_value=1)
+    layers = ndimage.binary_dilation(own) & ~own, own & ~inner, inner & ~innermost
+    if not (innermost.any() and layers[0].any()):
+        return []  # a speck of noise, or all of the image
+    outside, edge, behind = (float(np.median(greys[layer])) for layer in layers)
+    return [behind] if edge - outside > SHARP * behind else []
 
 
 def _are_codes(greys: Sequence[int]) -> bool:
@@ -123,8 +139,9 @@ def fill_outlines(values: Values, remarks: list[str]) -> Values:
     for number, slices in parts:
         own = components[slices] == number
         holes = ndimage.binary_fill_holes(own) & ~own
-        if holes.sum() > OUTLINE * own.sum():
-            filled[slices][holes] = values[slices][own].max()
+        if holes.any() and _half_width(holes) > OUTLINE * _half_width(own):
+            inner = holes & (values[slices] == 0)  # a nucleus inside stays
+            filled[slices][inner] = values[slices][own].max()
             filled_count += 1
         elif own.size > OPEN_SIZE * largest and _is_line(own):
             gaps += 1
@@ -135,6 +152,11 @@ def fill_outlines(values: Values, remarks: list[str]) -> Values:
     return filled
 
 
+def _half_width(mask: BoolMask) -> float:
+    """Half of the width of the widest part of a mask, in pixels."""
+    return float(ndimage.distance_transform_edt(np.pad(mask, 1)).max()) - 0.5
+
+
 def _is_line(own: BoolMask) -> bool:
     """Whether a component, within its box, is a long and bent line."""
     if max(own.shape) <= MAX_SLIP or own.mean() > OPEN_AREA:
@@ -142,15 +164,12 @@ def _is_line(own: BoolMask) -> bool:
     return not ndimage.binary_erosion(own, np.ones((OPEN_WIDTH + 1,) * 2)).any()
 
 
-def without_void(values: Values, ordered: bool = True) -> Values:
+def check_has_no_boundaries(values: Values, ordered: bool = True) -> None:
     """ordered: see `boundary_value`. Raises MaskError for a mask that marks the boundaries of cells by a value of their
     own."""
-    if has_void(values):
-        return np.where(values == VOID, 0, values)
     if boundary := boundary_value(values, ordered):
         what = f"value {boundary}" if ordered else f"colour {rgb_of(boundary)}"
         raise _boundaries(f"the {what} is nowhere thick and lies around or between another one")
-    return values
 
 
 def without_thin_lines(values: Values) -> Values:

@@ -15,6 +15,7 @@ from data.records import RecordError, Skipped
 from maskrcnn.inference.image_io import ImageError, decode_image
 
 COLOUR_LEVELS = 256
+SMALL = 30  # a lower number is one of objects or classes, and no grey
 OPAQUE = 128  # alpha of what belongs to the mask: what an eraser with soft edges left does not
 MAX_TINT, BRIGHT = 8, 64  # of a lossy grey: differences between its channels, and a value that is reached
 # What a pickled array consists of, with the last part of its module.
@@ -30,7 +31,7 @@ class MaskValues(NamedTuple):
 
 
 def read_mask_values(path: Path) -> MaskValues:
-    """Raises RecordError for a file that cannot be read, or whose numbers are not whole."""
+    """Raises RecordError for a file that cannot be read, and for numbers that are not whole or that JPEG has changed."""
     try:
         if path.suffix.lower() == ".npy":
             return _whole(_load_npy(path), path)
@@ -39,6 +40,9 @@ def read_mask_values(path: Path) -> MaskValues:
         raise RecordError(Skipped(error.path, error.reason)) from error
     if image.info["deep"] and not image.mode.startswith(("I", "F")) and not _is_black_and_white(image):
         reason = "has colours of 16 bits, of which only 8 are read; save it with 8 bits per channel, or as 16-bit grey"
+        raise RecordError(Skipped(path, reason))
+    if image.format == "JPEG" and 0 < (highest := np.asarray(image.convert("RGB")).max()) < SMALL:
+        reason = f"has no value above {highest}, and such small ones do not survive JPEG; save the mask as PNG"
         raise RecordError(Skipped(path, reason))
     if image.mode == "P":
         return _palette_values(image)

@@ -9,18 +9,18 @@ from scipy import ndimage
 
 from data.formats.lisc import GREY_CODES
 from data.mask_codes import WHITE, groups_of_codes, listed
-from data.mask_kinds import BINARY, CLASSES, CODES, COLOURS, INSTANCES, nucleus_value
-from data.mask_levels import grey_levels, is_noisy, present_values, without_edges
+from data.mask_kinds import BINARY, CLASSES, CODES, COLOURS, INSTANCES, is_enclosed, nucleus_value, without_void
+from data.mask_levels import MIN_CONTRAST, grey_levels, is_noisy, present_values, without_edges
 from data.mask_mending import (
     EIGHT_CONNECTED,
     MaskError,
     Values,
+    check_has_no_boundaries,
     check_is_no_photograph,
     fill_outlines,
     without_frame,
     without_noise,
     without_thin_lines,
-    without_void,
 )
 from data.mask_values import COLOUR_LEVELS, MaskValues
 from data.regions import BoolMask, Region, region_of, regions_of_label_map
@@ -29,6 +29,7 @@ LARGE_PART = 0.5  # of the largest part of a number, for another one to be a cel
 # Of cells that touch: half of the thickness of the thicker one, in pixels; at which fractions of it they are cut apart; how
 # thick the other one is beside it, and how much thicker than the neck.
 MIN_DEPTH, CUTS, SECOND, NECK = 5, (0.3, 0.4, 0.5, 0.6, 0.7, 0.8), 0.6, 0.15
+MAX_CLASSES = 50  # a higher value is a grey, or the number of a cell
 # Nobody can see from a number or colour alone whether it is a class.
 INDICES = (
     "write the number of the class in its place (1, 2, ..., grey or in a palette) and say --mask-kind class-indices"
@@ -60,6 +61,7 @@ def cells_of_mask(mask: MaskValues, kind: str, has_class: bool, class_names: Seq
     """The cells of a mask. has_class: whether the class of its cells is known without it. class_names: what class indices
     refer to. Raises MaskError."""
     check_is_no_photograph(mask.values)
+    mask = mask._replace(values=without_void(mask.values))
     if kind in (INSTANCES, COLOURS):
         return _numbered_cells(mask.values, kind)
     if kind == CLASSES:
@@ -75,10 +77,11 @@ def cells_of_mask(mask: MaskValues, kind: str, has_class: bool, class_names: Seq
 
 
 def _as_greys(mask: MaskValues) -> Values:
-    """Values of which that of a nucleus is higher than that of its cytoplasm. Numbers beyond 8 bits and colours are no
-    greys: their order says nothing about nuclei, but one that another one always surrounds does."""
+    """Values of which that of a nucleus differs from that of its cytoplasm as greys do. Numbers beyond 8 bits, small ones
+    and colours are no greys: their order says nothing about nuclei, but one that another one always surrounds does."""
     values = mask.values
-    nuclei = nucleus_value(values) if mask.source != "greys" else None
+    small = mask.source == "greys" and values.max(initial=0) < MIN_CONTRAST
+    nuclei = nucleus_value(values) if small or mask.source != "greys" else None
     if nuclei is None and values.max(initial=0) < COLOUR_LEVELS:
         return values
     white = np.where(values != 0, WHITE, 0)
@@ -86,7 +89,8 @@ def _as_greys(mask: MaskValues) -> Values:
 
 
 def _numbered_cells(values: Values, kind: str) -> MaskCells:
-    values = without_thin_lines(without_void(values, ordered=kind == INSTANCES))
+    check_has_no_boundaries(values, ordered=kind == INSTANCES)
+    values = without_thin_lines(values)
     regions = regions_of_label_map(_numbers(values))
     several = any(map(_has_large_parts, regions))
     return MaskCells([Cell(region) for region in regions], [SEVERAL_PARTS[kind]] if several else [])
@@ -95,7 +99,14 @@ def _numbered_cells(values: Values, kind: str) -> MaskCells:
 def _cells_of_indices(mask: MaskValues, class_names: Sequence[str]) -> list[Cell]:
     if mask.source == "colours" and mask.values.any():
         raise MaskError(f"has colours, and no numbers that a class could be told by; {INDICES}")
-    values = without_thin_lines(without_void(mask.values if mask.indices is None else mask.indices))
+    values = without_void(mask.values if mask.indices is None else mask.indices)
+    check_has_no_boundaries(values)
+    values = without_thin_lines(values)
+    if values.max(initial=0) > max(MAX_CLASSES, len(class_names)):
+        raise MaskError(
+            f"has the values {listed(values)}, and these are not the numbers of classes; write 1 for the first, 2 for the "
+            "second, ..., and save the mask as PNG"
+        )
     if values.max(initial=0) > len(class_names):
         raise MaskError(
             f"has the value {values.max()}, but there are {len(class_names)} classes ({', '.join(class_names)}); name all "
@@ -127,7 +138,8 @@ def class_by_exact_code(greys: Values) -> str | None:
 
 def nucleus(values: Values, region: Region, plain: BoolMask) -> Region | None:
     """The pixels of a cell above the middle of its lowest and its highest grey level: in a mask the cytoplasm is darker than
-    the nucleus (LISC: 75 and 100, ..., 225 and 255). A cell of one level, such as LISC's basophils, shows none.
+    the nucleus (LISC: 75 and 100, ..., 225 and 255), unless the darker part is enclosed. A cell of one level, such as LISC's
+    basophils, shows none.
 
     plain [H, W]: where greys tell levels.
     """
@@ -135,7 +147,12 @@ def nucleus(values: Values, region: Region, plain: BoolMask) -> Region | None:
     levels = grey_levels(greys[region.mask & plain[region.slices]])
     if len(levels) < 2:
         return None
-    return region_of(greys > (levels[0] + levels[-1]) / 2, region.top, region.left)
+    bright = greys > (levels[0] + levels[-1]) / 2
+    dark = region.mask & ~bright
+    dark = (
+        dark if plain.all() else ndimage.binary_opening(dark, EIGHT_CONNECTED)
+    )  # soft edges of the cell are dark, too
+    return region_of(dark if is_enclosed(dark, region.mask) else bright, region.top, region.left)
 
 
 def _has_large_parts(region: Region) -> bool:

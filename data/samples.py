@@ -66,7 +66,7 @@ def make_sample(
         reason = f"shows a {unknown[0]}, which is not among the classes {', '.join(class_names)}"
         raise RecordError(Skipped(record.image, reason))
     if max((int(cell.region.mask.sum()) for cell in cells), default=0) > MAX_AREA * image[..., 0].size:
-        reason = "a cell as large as the image; is the mask inverted, or white all over?"
+        reason = "a cell as large as the image; is the annotation inverted, or the background of the mask not 0?"
         raise RecordError(Skipped(record.annotation, reason))
     regions = [_nucleus(cell) if compartment == "nucleus" else cell.region for cell in cells]
     kept = [(region, class_names.index(name) + 1) for region, name in zip(regions, names, strict=True) if region]

@@ -49,8 +49,9 @@ def train_val_split(images: AnnotatedImages, seed: int = 0, needs_train: bool = 
     groups_of = {
         stratum: {g for s, g in zip(strata, images.groups, strict=True) if s == stratum} for stratum in set(strata)
     }
-    # A class of a single field is trained on: validated on alone, it would never be found.
-    val = [i for i, fold in enumerate(folds) if fold == 0 and len(groups_of[strata[i]]) > 1]
+    # A class of a single field is trained on, with all images of this field: validated on alone, it would never be found.
+    trained_on = {group for groups in groups_of.values() if len(groups) == 1 for group in groups}
+    val = [i for i, fold in enumerate(folds) if fold == 0 and images.groups[i] not in trained_on]
     return _split(images, val, needs_train)
 
 

@@ -121,7 +121,7 @@ def _recognise(root: Path, format_name: str | None) -> tuple[Path, ModuleType]:
         places = list(dict.fromkeys(folder for folder, _ in found))
         if len(places) > 1:
             names = ", ".join(map(str, places[:SHOWN])) + (", ..." if len(places) > SHOWN else "")
-            raise DataError(f"{root}: several data sets ({names}); name one of them{_how_to_join(places)}")
+            raise DataError(f"{root}: several data sets ({names}); name one of them{_how_to_join(root, places)}")
         if found:
             return found[0]
         level = [below for parent in level for below in folders(parent)]
@@ -135,11 +135,13 @@ def _recognise(root: Path, format_name: str | None) -> tuple[Path, ModuleType]:
     raise DataError(f"{root}: no known layout; {_seen(root)}. {known + '. ' if known else ''}{help_for(root)}")
 
 
-def _how_to_join(places: Sequence[Path]) -> str:
+def _how_to_join(root: Path, places: Sequence[Path]) -> str:
     """What to do if each of several folders, as of patients or classes, has a folder of images and one of masks."""
     pairs = [(children(place, *label_maps.IMAGES), children(place, *label_maps.MASKS)) for place in places]
     if not all(len(images) == len(masks) == 1 for images, masks in pairs):
         return ""
     place, ((images,), (masks,)) = places[0], pairs[0]
-    moves = f"{place.name}/{images.name} to images/{place.name}, {place.name}/{masks.name} to masks/{place.name}"
+    outer = "" if place.parent == root else f"{place.parent.name}/"  # a split: else there were no place in it
+    pairs_of_names = ((images.name, "images"), (masks.name, "masks"))
+    moves = ", ".join(f"{outer}{place.name}/{old} to {outer}{new}/{place.name}" for old, new in pairs_of_names)
     return f", or make one of them: move {moves}, and so on"

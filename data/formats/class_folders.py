@@ -6,7 +6,17 @@ detect / image / *                              optional, without masks
 
 from pathlib import Path
 
-from data.formats.files import child, folders, images_below, only, split_folders, unlabelled
+from data.formats.files import (
+    child,
+    files_in,
+    folders,
+    images_below,
+    is_image,
+    not_used,
+    only,
+    split_folders,
+    unlabelled,
+)
 from data.formats.pairs import class_folder_records, image_and_mask_folders, origins
 from data.records import DatasetIndex, ImageRecord, Skipped
 
@@ -16,9 +26,14 @@ IMAGES, MASKS = ("image",), ("mask", "label", "annotation")
 
 
 def recognises(root: Path) -> bool:
-    """By folders of images in which there are folders of classes, and not all of them of patients or slides."""
-    outer = [folder for images, _ in image_and_mask_folders(root, IMAGES, MASKS).values() for folder in images]
-    return any(images_below(each) for folder in outer if not origins(folder) for each in folders(folder))
+    """By folders of images in which there are folders of classes: not those of patients or slides, nor one of old images or
+    thumbnails beside images that have masks."""
+    for images, masks in image_and_mask_folders(root, IMAGES, MASKS).values():
+        loose = any(is_image(file) for folder in masks for file in files_in(folder))
+        for folder in (folder for folder in images if not origins(folder)):
+            if not (loose and any(map(is_image, files_in(folder)))) and any(map(images_below, folders(folder))):
+                return True
+    return False
 
 
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
@@ -27,7 +42,8 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     records: dict[str | None, list[ImageRecord]] = {}
     for name, both in image_and_mask_folders(root, IMAGES, MASKS).items():
         images, masks = map(only, both)
-        if name == "test" and not (images and masks):  # a test split is often published without masks
+        if name == "test" and images and not masks:  # a test split is often published so
+            skipped += not_used(images_below(images), "of the test split, which has no masks")
             continue
         if images is None or masks is None:
             side = split_folders(root)[name]

@@ -4,15 +4,15 @@ annotations/instances_<split>.json, <split>/_annotations.coco.json, or any .json
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.formats.files import files_below, side_of
+from data.formats.files import files_below, not_used, side_of
 from data.formats.json_files import MALFORMED, objects, peek_json, read_json, reason_of
-from data.formats.outlines import Marked, NoOutline
+from data.formats.outlines import Marked, NoOutline, overlap_with_box
 from data.formats.per_image import Collected, index_of_lists, side_below
 from data.records import DatasetIndex, ImageRecord, RunLengths, Shape, Skipped
 from data.shapes import parse_counts, polygon
@@ -22,6 +22,7 @@ NAME = "coco"
 LAYOUT = "a .json as COCO's instances_train.json or Roboflow's _annotations.coco.json"
 LEVELS = 2  # of folders in which the JSON files are looked for
 KEYS = ("images", "annotations", "categories", "info")  # one of them is at the beginning
+BOX_AGREES = 0.5  # IoU from which on a box may be that of an outline
 LABEL_STUDIO = r"(?:.*[/\\])?[0-9a-f]{8}-([^/\\]+)"  # it puts a number before the names of files that it was given
 
 
@@ -32,7 +33,29 @@ def recognises(root: Path) -> bool:
 
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     """The records of all JSON files below root, in the splits that these or their folders are named after."""
-    return index_of_lists(root, _contents(root), _read_instances, NAME, problems)
+    without: list[Skipped] = []
+    index = index_of_lists(root, _outlined(_contents(root), without), _read_instances, NAME, problems)
+    return index._replace(skipped=[*index.skipped, *without])
+
+
+def _outlined(contents: Iterable[tuple[Path, Any]], without: list[Skipped]) -> Iterator[tuple[Path, Any]]:
+    """The files but for those of captions, boxes or keypoints alone, if others have outlines; `without` gets those."""
+    bare: list[tuple[Path, Any]] = []
+    is_outlined = False
+    for file, content in contents:
+        annotations = content["annotations"]
+        entries = [entry for entry in annotations if isinstance(entry, dict)] if isinstance(annotations, list) else []
+        # COCO's person_keypoints repeats the outlines of the persons from its instances.
+        has_outline = any(entry.get("segmentation") and not entry.get("keypoints") for entry in entries)
+        is_outlined |= has_outline
+        if entries and not has_outline:
+            bare.append((file, content))
+        else:
+            yield file, content
+    if is_outlined:
+        without += not_used([file for file, _ in bare], "has captions, boxes or keypoints, which are not read")
+    else:
+        yield from bare
 
 
 def _contents(root: Path) -> Iterator[tuple[Path, Any]]:
@@ -58,14 +81,7 @@ def _read_instances(file: Path, content: dict[str, Any], found: Collected) -> No
     """Adds the records of a JSON file, and why images cannot be used. Raises ValueError for what is wrong with the whole.
     Ids are compared as texts: some programs write "1" in one place and 1 in another."""
     names = _category_names(content)
-    marked: dict[str, list[Marked]] = {}
-    broken: dict[str, str] = {}  # image -> the first of its annotations that cannot be used
-    for i, annotation in enumerate(objects(content["annotations"], "annotations")):
-        entry, owner = f"annotation {annotation.get('id', f'number {i + 1}')}", str(annotation.get("image_id"))
-        try:
-            marked.setdefault(owner, []).append(_read_annotation(annotation, names, entry))
-        except MALFORMED as error:
-            broken.setdefault(owner, f"{entry}: {reason_of(error)}")
+    marked, broken = _read_annotations(file, content, names, found)
     images = _images_by_id(content)
     for number in [number for number in {**marked, **broken} if number not in images]:
         entry = broken[number].split(":")[0] if number in broken else marked[number][0].entry
@@ -85,6 +101,33 @@ def _read_instances(file: Path, content: dict[str, Any], found: Collected) -> No
         except MALFORMED as error:
             reason = f"{file}, {reason_of(error)}" if path else f"image {number}: {reason_of(error)}"
             found.skipped.append(Skipped(path or file, reason))
+
+
+def _read_annotations(
+    file: Path, content: dict[str, Any], names: dict[str, str], found: Collected
+) -> tuple[dict[str, list[Marked]], dict[str, str]]:
+    """Of each image what is marked, and the first of its annotations that cannot be used. Most boxes beside their outlines
+    are noted: one of the two is wrong."""
+    marked: dict[str, list[Marked]] = {}
+    broken: dict[str, str] = {}
+    overlaps: list[tuple[float, str]] = []
+    for i, annotation in enumerate(objects(content["annotations"], "annotations")):
+        entry, owner = f"annotation {annotation.get('id', f'number {i + 1}')}", str(annotation.get("image_id"))
+        try:
+            one = _read_annotation(annotation, names, entry)
+        except MALFORMED as error:
+            broken.setdefault(owner, f"{entry}: {reason_of(error)}")
+            continue
+        marked.setdefault(owner, []).append(one)
+        overlap = overlap_with_box(annotation.get("bbox"), one)
+        overlaps += [] if overlap is None else [(overlap, entry)]
+    beside = [entry for overlap, entry in overlaps if overlap < BOX_AGREES]
+    if 2 * len(beside) > len(overlaps):
+        found.notes.append(
+            f"{file}: {len(beside)} of {len(overlaps)} boxes (bbox) are elsewhere than their outlines, first that of "
+            f"{beside[0]}; the outlines are used: see on the contact sheet of python -m data check whether they are right"
+        )
+    return marked, broken
 
 
 def _find_image(name: str, file: Path, side: str | None, found: Collected) -> Path:

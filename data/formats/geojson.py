@@ -17,6 +17,8 @@ from data.shapes import polygon
 NAME = "geojson"
 LAYOUT = "<name>.geojson of QuPath for each image"
 NO_OUTLINES = ("Point", "MultiPoint", "LineString", "MultiLineString")
+DETECTED = ("detection", "cell")  # QuPath's types of objects that it finds within an annotation
+IGNORED = "*"  # ends the names of classes that are none of cells: Ignore*, Region*
 
 
 def recognises(root: Path) -> bool:
@@ -44,8 +46,19 @@ def _files(root: Path) -> list[Path]:
 def _read_shapes(file: Path, image: Path) -> Described:
     content = read_json(file)
     features = content.get("features", [content]) if isinstance(content, dict) else content
-    named = ((f"feature {number}", feature) for number, feature in enumerate(objects(features, "features")))
-    return Described(each_marked(named, _read_feature))
+    named = [(f"feature {number}", feature) for number, feature in enumerate(objects(features, "features"))]
+    has_detected = any(_type(feature) in DETECTED for _, feature in named)
+
+    def read(feature: dict[str, Any], entry: str) -> Marked:
+        marked = _read_feature(feature, entry)
+        is_area = isinstance(marked, Shape) and marked.label == NO_CLASS and _type(feature) == "annotation"
+        return NoOutline("detection area", entry) if is_area and has_detected else marked
+
+    return Described(each_marked(named, read))
+
+
+def _type(feature: dict[str, Any]) -> Any:
+    return (feature.get("properties") or {}).get("objectType")
 
 
 def _read_feature(feature: dict[str, Any], entry: str) -> Marked:
@@ -59,7 +72,10 @@ def _read_feature(feature: dict[str, Any], entry: str) -> Marked:
     parts = [geometry["coordinates"]] if kind == "Polygon" else geometry["coordinates"]
     if not parts or not all(parts):
         raise ValueError(f"a {kind} without coordinates")
-    return Shape(_label(feature), tuple(tuple(map(polygon, rings)) for rings in parts), None, entry)
+    label = _label(feature)
+    if label.endswith(IGNORED):
+        return NoOutline(f"{label} outline", entry)
+    return Shape(label, tuple(tuple(map(polygon, rings)) for rings in parts), None, entry)
 
 
 def _label(feature: dict[str, Any]) -> str:

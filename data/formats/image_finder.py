@@ -19,6 +19,7 @@ class ImageFinder:
         self._found: dict[str, list[Path]] = {}
         self._folders: set[str] = set()
         self._sides: set[str | None] = set()
+        self._endings = {path.suffix.lower() for path in self.images}
         self._complete: dict[Path, bool] = {}
         for path in self.images:
             name, folder = normal(path.name), normal(path.parent.name)
@@ -30,9 +31,16 @@ class ImageFinder:
 
     def __call__(self, name: str, near: Path, side: str | None = None) -> Path:
         """The image of that name, perhaps with folders (of the machine it was written on): the one whose folders agree
-        best, of several the one in a folder of the split `side`, of these the one nearest to the folder `near`. Raises
-        ValueError if there is none, or two as near."""
-        return self._nearest(name, normal(name.replace("\\", "/")).split("/"), "", near, side)
+        best, of several the one in a folder of the split `side`, of these the one nearest to the folder `near`. It may have
+        another ending where no image has the one that is named. Raises ValueError if there is none, or two as near."""
+        path = name.split("?")[0] if "://" in name else name  # an address on the web may end in a query
+        *places, last = normal(path.replace("\\", "/")).split("/")
+        # Where images have that ending, an image that lacks is no converted one: the same name may be that of its mask.
+        is_converted = is_image(Path(last)) and Path(last).suffix not in self._endings
+        stem = key(last) if is_converted and last + STEM not in self._found else last
+        if last in self._found or stem + STEM not in self._found:
+            return self._nearest(name, [*places, last], "", near, side)
+        return self._nearest(name, [*places, stem], STEM, near, side)
 
     def by_stem(self, stem: str, near: Path) -> Path:
         """The image of a name without ending, or of a name with one, as in image.png.geojson. Raises ValueError."""

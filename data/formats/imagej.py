@@ -4,6 +4,7 @@
 """
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def recognises(root: Path) -> bool:
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     """The records below root. Raises DataError without the package that reads the files."""
     try:
-        from roifile import roiread
+        from roifile import ImagejRoi
     except ImportError as error:
         raise DataError(f"{root}: ImageJ's files need the package roifile: pip install 'mask-rcnn[formats]'") from error
     find = ImageFinder(root)
@@ -40,12 +41,11 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
 
     def describe(file: Path, image: Path) -> Described:
         try:
-            found = roiread(file)
+            found = [ImagejRoi.frombytes(content) for content in _contents(file)]
         except Exception as error:  # a damaged file makes the reader raise nearly anything
             raise ValueError(f"not ImageJ's regions ({error})") from error
-        if not isinstance(found, list):
-            found.name = "" if found.name == file.stem else found.name  # a single one is named after its file
-            found = [found]
+        if file.suffix.lower() == ".roi" and found[0].name == file.stem:
+            found[0].name = ""  # a single one is named after its file
         named = [(f"region {i} ({roi.name})", roi) for i, roi in enumerate(found, 1)]
         return Described(each_marked(named, _read_region))
 
@@ -54,6 +54,14 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
 
 def _files(root: Path) -> list[Path]:
     return [file for file in files_below(root) if file.suffix.lower() in (".zip", ".roi")]
+
+
+def _contents(file: Path) -> list[bytes]:
+    """Of each region. Regions of a .zip may share a name, so it is not read by name."""
+    if file.suffix.lower() == ".roi":
+        return [file.read_bytes()]
+    with zipfile.ZipFile(file) as archive:
+        return [archive.read(entry) for entry in archive.infolist()]
 
 
 def _stem(file: Path, find: ImageFinder) -> str:

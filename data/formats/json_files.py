@@ -28,8 +28,9 @@ def read_json(path: Path) -> Any:
 def peek_json(path: Path, size: int = 4096) -> str:
     """The beginning of a file, to see what it could be without reading all of it."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(size)
+        with path.open("rb") as file:
+            start = file.read(size)
+        return start.decode(json.detect_encoding(start), errors="replace")
     except OSError:
         return ""
 

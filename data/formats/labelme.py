@@ -96,8 +96,6 @@ def _read_shape(raw: dict[str, Any], entry: str, size: tuple[int, int]) -> Marke
     label, kind = str(raw.get("label") or "").strip(), raw.get("shape_type") or "polygon"
     if kind in NO_OUTLINES:
         return NoOutline(kind, entry)
-    if not label:
-        raise ValueError("has no label")
     if kind == "mask":
         return Shape(label, (), _runs(raw, size), entry)
     return Shape(label, ((_ring(kind, raw["points"]),),), None, entry)

@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from data.classes import SINGLE, SINGLE_NOTE
-from data.formats.files import children, files_in, folders, is_image, split_folders
+from data.formats.files import children, files_in, folders, images_below, is_image, not_used, split_folders
 from data.records import DatasetIndex, ImageRecord, MaskFile, Skipped
 
 NAME = "object-masks"
@@ -21,10 +21,14 @@ def recognises(root: Path) -> bool:
 
 
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
-    """The records below root. An image with an empty folder of masks is one without a cell."""
+    """The records below root. An image with an empty folder of masks is one without a cell; a test split without masks is
+    set aside."""
     skipped: list[Skipped] = []
     records: dict[str | None, list[ImageRecord]] = {}
     for name, side in split_folders(root).items():
+        if name == "test" and not any(children(folder, "mask") for folder in folders(side)):  # often published so
+            skipped += not_used(images_below(side), "of the test split, which has no masks")
+            continue
         records[name] = []
         for folder in folders(side):
             images, masks = _images(folder, "image"), _images(folder, "mask")

@@ -23,10 +23,12 @@ from data.records import MULTI_CLASS, ImageRecord, MaskFile, Skipped
 EXPERT = r"_expert\d*"  # LISC's masks: 1_expert.bmp beside 1.bmp
 MASK_ENDINGS = rf"(?:[-_ ](?:cp[-_ ])?(?:masks?|labels?|seg)|{EXPERT})$"
 IMAGE_ENDINGS = r"[-_ ](?:img|image)$"  # cellpose's own data: 000_img.png, 000_masks.png
-# Folders that no one names a class: "Patient 3", "slide_02", a date, a long number.
+# Folders that no one names a class: "Patient 3", "slide_02", "40x", a date, a long number.
 ORIGINS = (
-    r"(?:patient|pat|pt|case|subject|donor|animal|mouse|slide|smear|sample|specimen|field|fov|batch|series|scan|id|p|s)"
-    r"[ _.-]*\d+|\d{5,}|\d{4}[ _.-]\d{1,2}[ _.-]\d{1,2}|\d{1,2}[ _.-]\d{1,2}[ _.-]\d{4}"
+    r"(?:patient|pat|pt|case|subject|donor|animal|mouse|slide|smear|sample|specimen|field|fov|batch|series|scan|session|part"
+    r"|fold|set|train|exp|experiment|hospital|centre|center|site|lab|group|day|id|p|s)[ _.-]*\d+"
+    r"|(?:patient|slide|smear|sample|batch|hospital|site|group)[ _.-]+[a-z]|patient[ _.-].*"
+    r"|0\d+|\d+x|\d{5,}|\d{4}[ _.-]\d{1,2}[ _.-]\d{1,2}|\d{1,2}[ _.-]\d{1,2}[ _.-]\d{4}"
 )
 
 
@@ -102,7 +104,8 @@ def class_folder_records(images: Path, masks: Path, problems: list[str], skipped
         image_folder, mask_folder = image_folders.get(name), mask_folders.get(name)
         mask_folder = mask_folder and (child(mask_folder, "areaforexpert1") or mask_folder)
         label = None if name == MULTI_CLASS else (image_folder or images / name).name
-        expected = (image_folder or images / name, mask_folder or masks / name)
+        shown = (image_folder or mask_folder or images / name).name
+        expected = (image_folder or images / shown, mask_folder or masks / shown)
         records += match(image_folder, mask_folder, label, expected, skipped)
     return _same_pictures(records, skipped)
 
@@ -152,9 +155,21 @@ def _same_pictures(records: Sequence[ImageRecord], skipped: list[Skipped]) -> li
         for i in indices if len(indices) > 1 and records[indices[0]].image.stat().st_size else ():
             digest = hashlib.sha256(records[i].image.read_bytes()).digest()
             k = first.setdefault(digest, i)
-            if k != i:
+            if k == i:
+                continue
+            del joined[i]
+            if any(_are_equal(own.path, mask.path) for own in records[i].masks for mask in records[k].masks):
+                reason = (
+                    f"the same picture with the same mask as {records[k].image}, which is of another class; keep one"
+                )
+                skipped += [Skipped(records[i].image, reason)]
+                joined.pop(k, None)
+            elif k in joined:
                 joined[k] = joined[k]._replace(masks=joined[k].masks + records[i].masks)
-                del joined[i]
                 reason = f"the same picture as {records[k].image}, which has the cells of both masks"
                 skipped += not_used([records[i].image], reason)
     return list(joined.values())
+
+
+def _are_equal(a: Path, b: Path) -> bool:
+    return a.stat().st_size == b.stat().st_size > 0 and a.read_bytes() == b.read_bytes()

@@ -34,6 +34,7 @@ class Collected:
         self.skipped: list[Skipped] = []
         self.listed: set[Path] = set()  # images, also those whose entries cannot be used
         self.class_names: list[str] = []
+        self.notes: list[str] = []
 
 
 # A file, its content and what it adds to. Raises any of MALFORMED for what is wrong with the file as a whole.
@@ -60,7 +61,7 @@ def index_of_lists(
     records = without_repeated(found.records, skipped)
     used = {label for side in records.values() for record in side for label in record.labels}
     class_names = [name for name in dict.fromkeys(found.class_names) if name in used]
-    return DatasetIndex.of_splits(root, records, [], skipped, format, class_names, found.check.notes())
+    return DatasetIndex.of_splits(root, records, [], skipped, format, class_names, [*found.notes, *found.check.notes()])
 
 
 def index_of_files(

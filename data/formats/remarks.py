@@ -1,10 +1,11 @@
 """What is said of a data set as a whole: splits whose names are doubtful, images without annotation."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from data.formats.files import SIDE_OF, folders, images_below, is_image, is_plain_side, plain, side_of
+from data.formats.files import SIDE_OF, folders, images_below, is_image, is_plain_side, key, plain, side_of
 from data.records import DatasetIndex, ImageRecord
 
 OTHER_WORDS = {"dev": "val", "eval": "val", "evaluation": "val", "holdout": "test"}  # not everyone means that
@@ -50,6 +51,11 @@ def remarks(index: DatasetIndex, problems: list[str]) -> list[str]:
         elif folder not in used:
             notes.append(f"{remark}; it is not used")
     annotated = [*index.train, *(index.val or []), *index.test]
+    for file, word in _doubtful_files(of_no_split, annotated):
+        problems.append(
+            f"{file}: the name of no split; if {OTHER_WORDS[word]} is meant, write that for {word}; if it is to be trained "
+            f"on, give it a name without {word}"
+        )
     without = [item for item in index.skipped if is_image(item.path) and not item.is_error]
     if without and any(record.shapes is not None for record in annotated):
         notes.append(f"of {len(annotated) + len(without)} images {len(without)} have no annotation and are not used")
@@ -59,6 +65,23 @@ def remarks(index: DatasetIndex, problems: list[str]) -> list[str]:
 def _parents(records: Sequence[ImageRecord]) -> set[Path]:
     """All folders, of any level, that images are in."""
     return {parent for record in records for parent in record.image.parents}
+
+
+def _doubtful_files(of_no_split: Sequence[ImageRecord], annotated: Sequence[ImageRecord]) -> Iterator[tuple[Path, str]]:
+    """Annotation files of many images, beside one that is named after a split, whose names have a word that may mean
+    another, and that word."""
+    if not any(side_of(file.stem) for file in _lists(annotated)):
+        return
+    for file in _lists(of_no_split):
+        words = re.findall("[a-z]+", file.stem.lower())
+        if word := next((word for word in words if word in OTHER_WORDS), None):
+            yield file, word
+
+
+def _lists(records: Sequence[ImageRecord]) -> list[Path]:
+    """The annotation files that are not named after their image, as a.zip and a_RoiSet.zip are."""
+    files = (record.source for record in records if record.source and key(record.image) not in key(record.source))
+    return list(dict.fromkeys(files))
 
 
 def _doubtful_splits(root: Path) -> list[tuple[Path, str]]:

@@ -29,6 +29,19 @@ KINDS = (
         r'^\s*\[.*"(completed_by|result|(polygon|brush|ellipse|rectangle)labels)"\s*:',
         "is Label Studio's own JSON; export as COCO instead",
     ),
+    Kind(".json", r"^\s*$", "is empty; export it again"),
+    Kind(
+        ".json",
+        r'^\s*\{\s*("image"\s*:\s*\{.*"annotations"|"annotations".*"predicted_iou")',
+        "is of Segment Anything (SA-1B), whose masks have no classes; write COCO's JSON with images, annotations and "
+        "categories",
+    ),
+    Kind(
+        ".json",
+        r'^\s*\[\s*\{.*"(segmentation|image_id)"\s*:',
+        "is a list of masks without their images and classes, as Segment Anything and COCO's results have it; export "
+        "COCO's JSON with images, annotations and categories",
+    ),
 )
 
 

@@ -11,7 +11,7 @@ READ = IMAGE_EXTENSIONS | {".json", ".geojson", ".txt", ".zip", ".roi", ".npy"}
 UNREAD_IMAGES = frozenset(
     {".heic", ".heif", ".avif", ".svs", ".czi", ".nd2", ".lif", ".dng", ".raw", ".psd", ".xcf", ".pdf"}
 )
-DESCRIPTIONS = r"readme|licen[cs]e|changelog|citation|.*\.(md|ya?ml|zip|log|py)$|classes\.|obj\.names|names\.txt"
+DESCRIPTIONS = r"readme|licen[cs]e|changelog|citation|.*\.(md|ya?ml|log|py)$|classes\.|obj\.names|names\.txt"
 # Hidden folders of systems and programs, whose pictures are not the user's own.
 OF_PROGRAMS = r"__macosx|\.(git|hg|svn|dvc|venv|idea|vscode|ipynb_checkpoints|cache|thumb.*|trash.*|spotlight.*)$"
 HIDDEN = "hidden files and folders are not read; rename it without the dot"

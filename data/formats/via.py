@@ -55,7 +55,7 @@ def _images_of(content: Any) -> dict[str, Any]:
 def _read_images(file: Path, images: dict[str, Any], found: Collected) -> None:
     """Adds the records of a JSON file, or why an image cannot be used. Raises ValueError if it is not clear which attribute
     of the regions is the class."""
-    class_attribute = _class_attribute(images)
+    class_attribute = _class_attribute(file, images, found.notes)
     side = side_below(file, found.root) or side_of(file.stem)
     records = found.records.setdefault(side, [])
     for key, image in images.items():
@@ -79,9 +79,26 @@ def _numbered(regions: Any) -> list[tuple[Any, Any]]:
     return list(enumerate(regions))
 
 
-def _class_attribute(images: dict[str, Any]) -> str:
-    """The only attribute that the regions of a file have, if none is in CLASS_ATTRIBUTES; else "". Raises ValueError for
-    several, since any could be the class."""
+def _class_attribute(file: Path, images: dict[str, Any], notes: list[str]) -> str:
+    """The only attribute that the regions of a file have, if none is in CLASS_ATTRIBUTES; else "", and a note if there are
+    others. Raises ValueError for several others alone, since any could be the class."""
+    found = _attributes(images)
+    if known := [found[name] for name in CLASS_ATTRIBUTES if name in found]:
+        if len(found) > 1:
+            notes.append(
+                f"{file}: of the attributes {', '.join(found.values())} the class is {' or else '.join(known)}"
+            )
+        return ""
+    if len(found) > 1:
+        raise ValueError(
+            f"the regions have the attributes {', '.join(found.values())}, and none says that it is the class; rename the "
+            "one that is to class, or keep only that one"
+        )
+    return next(iter(found), "")
+
+
+def _attributes(images: dict[str, Any]) -> dict[str, str]:
+    """Those that have a value in a region of a file, in plain spelling -> as they are."""
     found: dict[str, str] = {}
     for image in images.values():
         regions = image.get("regions") if isinstance(image, dict) else None
@@ -90,14 +107,7 @@ def _class_attribute(images: dict[str, Any]) -> str:
             for name, value in attributes.items() if isinstance(attributes, dict) else ():
                 if _chosen(value):
                     found.setdefault(_spelling(name), name)
-    if set(CLASS_ATTRIBUTES) & set(found):
-        return ""
-    if len(found) > 1:
-        raise ValueError(
-            f"the regions have the attributes {', '.join(found.values())}, and none says that it is the class; rename the "
-            "one that is to class, or keep only that one"
-        )
-    return next(iter(found), "")
+    return found
 
 
 def _spelling(name: str) -> str:

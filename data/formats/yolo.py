@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.formats.files import children, files_below, folders, images_below, key, normal, plain
+from data.formats.files import children, files_below, files_in, folders, images_below, key, normal, plain
 from data.formats.per_image import Described, each_marked, index_of_files
 from data.records import DatasetIndex, Shape
 from data.shapes import polygon
@@ -18,6 +18,9 @@ from maskrcnn.inference.image_io import ImageError, image_size
 NAME = "yolo"
 LAYOUT = "images/train/<name>.png, labels/train/<name>.txt (or train/images, train/labels), data.yaml"
 NAME_FILES = ("classes.txt", "obj.names", "names.txt")
+DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")  # of the data set, in its folder
+YAML = (".yaml", ".yml")
+LISTS = r"^(train|val)[ \t]*:.*\.txt\b"  # in a .yaml: the author's split
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf)"
 OUTSIDE = 0.5  # fraction of the image by which an outline may reach over its edge
 
@@ -30,9 +33,13 @@ def recognises(root: Path) -> bool:
 def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     """The records below root. An empty text file is of an image without a cell; one that has neither image nor numbers, as a
     readme, is left alone."""
-    files, names = _label_files(root), read_names(root)
+    differing: list[str] = []
+    notes: list[str] = []
+    files, names = _label_files(root), read_names(root, differing, notes)
     if _are_boxes(files):
         problems.append(f"{files[0].parent}: the text files have only boxes; export polygons (YOLO segmentation)")
+    elif differing:
+        problems += differing
     elif not names:
         problems.append(f"{root}: the names of the classes are missing; expected them in data.yaml or classes.txt")
     images: dict[str, list[Path]] = {}
@@ -53,13 +60,44 @@ def read_index(root: Path, problems: list[str]) -> DatasetIndex:
     def describe(file: Path, image: Path) -> Described:
         return _read_shapes(file, image, names)
 
-    return index_of_files(root, files, locate, describe, NAME, tuple(names.values()))
+    index = index_of_files(root, files, locate, describe, NAME, tuple(names.values()))
+    notes += [] if index.val or index.test else _unread_splits(root)
+    return index._replace(notes=(*index.notes, *notes))
 
 
-def read_names(root: Path) -> dict[int, str]:
-    """Number -> class, from a .yaml with `names` (a list or number: name), or a file with a name per line."""
+def read_names(root: Path, problems: list[str], notes: list[str]) -> dict[int, str]:
+    """Number -> class, from a .yaml with `names` (a list or number: name), or a file with a name per line. Of several that
+    differ the description of the data set counts, which is noted; without it, it is a problem."""
+    found = _files_with_names(root)
+    described = [file for file in found if file.parent == root and file.name.lower() in DESCRIPTIONS]
+    chosen = described or list(found)
+    if not chosen:
+        return {}
+    first, names = chosen[0], found[chosen[0]]
+    differing = [file for file in found if found[file] != names]
+    refused = next((file for file in differing if file in chosen), None)
+    if refused:
+        problems.append(f"{first} and {refused} differ in the names of the classes; keep one, as data.yaml in {root}")
+    elif differing:
+        notes.append(f"{differing[0]}: other names of classes than in {first}, whose names are used")
+    return names
+
+
+def _unread_splits(root: Path) -> list[str]:
+    """A note if a .yaml names lists of images for the splits, as train.txt."""
+    for file in (file for file in files_in(root) if file.suffix.lower() in YAML):
+        if line := re.search(LISTS, file.read_text(encoding="utf-8-sig", errors="replace"), re.MULTILINE):
+            return [
+                f"{file}: a split by lists is not read ({line[0].strip()}); to keep it, move the images into images/train "
+                "and images/val, and their texts into labels/train and labels/val"
+            ]
+    return []
+
+
+def _files_with_names(root: Path) -> dict[Path, dict[int, str]]:
+    found = {}
     for file in files_below(root):
-        if file.suffix.lower() in (".yaml", ".yml"):
+        if file.suffix.lower() in YAML:
             names = _names_of_yaml(file.read_text(encoding="utf-8-sig", errors="replace"))
         elif file.name.lower() in NAME_FILES:
             lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -67,8 +105,8 @@ def read_names(root: Path) -> dict[int, str]:
         else:
             continue
         if names:
-            return names
-    return {}
+            found[file] = names
+    return found
 
 
 def _names_of_yaml(text: str) -> dict[int, str]:

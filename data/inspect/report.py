@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from data.dataset import listed
 from data.duplicates import members_by_group
@@ -14,7 +15,7 @@ from data.records import ImageRecord
 from data.samples import Sample
 from data.splits import Splits
 from maskrcnn.inference.image_io import readable
-from maskrcnn.visualization.drawing import draw_objects
+from maskrcnn.visualization.drawing import class_colour, draw_objects
 
 COLUMNS, ROWS = 6, 8  # of the contact sheet, at most
 SHEET, LARGEST = 18, 6  # inches: the width of the sheet, and of an image in it if there are few
@@ -42,6 +43,7 @@ def dataset_report(splits: Splits) -> str:
     sides = [max(box[2] - box[0], box[3] - box[1]) / s.scale for s in samples for box in s.boxes.tolist()]
     lines.append(f"longer side of a cell's box, pixels: {_range(sides)}")
     lines.append(f"fragments of masks too small to be a cell, left out: {sum(s.fragments for s in samples)}")
+    lines += _first_fragment([*splits.train.records, *splits.val.records], samples)
     if vanished := sum(s.vanished for s in samples):
         lines.append(f"cells too small for the size that training needs, left out: {vanished}")
     records = [*splits.train.records, *splits.val.records]
@@ -64,6 +66,7 @@ def contact_sheet(splits: Splits, count: int = COLUMNS * ROWS) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
+    unnamed = set[int]()  # classes of cells that are too small for their names
     for ax, (dataset, i) in zip(axes.flat, chosen, strict=False):
         height, width = dataset.samples[i].size
         scale = THUMBNAIL / max(height, width)
@@ -74,10 +77,14 @@ def contact_sheet(splits: Splits, count: int = COLUMNS * ROWS) -> Figure:
         if len(sides) and float(sides.median()) < ROOM_FOR_NAME * max(image.shape[1:]):  # names would hide the cells
             counts = Counter(names[label - 1] for label in target["labels"].tolist())
             title += f"\n{', '.join(f'{count} {name}' for name, count in counts.items())}"
+            unnamed |= set(target["labels"].tolist())
             names = ("",) * len(names)
         draw_objects(ax, image, target, names)
         lines = [shortened(line) for line in readable(title).split("\n")]
         ax.set_title("\n".join(lines), fontsize=8, parse_math=False)
+    if len(unnamed) > 1:
+        handles = [Patch(color=class_colour(k), label=readable(splits.val.class_names[k - 1])) for k in sorted(unnamed)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns + 1), fontsize=8)
     return figure
 
 
@@ -104,6 +111,16 @@ def _sizes(samples: Sequence[Sample]) -> str:
         ranges = f"widths {min(widths)} to {max(widths)}, heights {min(heights)} to {max(heights)}"
         common.append(f"and {len(sizes) - SHOWN_SIZES} others: {ranges}")
     return ", ".join(common)
+
+
+def _first_fragment(records: Sequence[ImageRecord], samples: Sequence[Sample]) -> list[str]:
+    first = next((record for record, sample in zip(records, samples, strict=True) if sample.fragments), None)
+    if first is None:
+        return []
+    remedy = (
+        "if they are cells, such as platelets, write their masks with a number for each cell, or a class of their own"
+    )
+    return [f"  the first in {first.annotation}; {remedy}"]
 
 
 def _class_in_doubt(record: ImageRecord, sample: Sample) -> list[str]:

@@ -1,5 +1,6 @@
 """The classes of a data set, as it names them and as --classes says."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_names_that_differ_in_letter_case_alone_are_one_class():
     index, names, notes = choose_classes(index_of("Blast", "blast", "smudge"), None)
     assert (labels_of(index), names) == (["Blast", "Blast", "smudge"], ("Blast", "smudge"))
     assert notes == ["the classes Blast and blast differ in letter case alone and are one: Blast"]
+
+
+def test_names_in_two_unicode_forms_are_one_class():
+    composed, decomposed = (unicodedata.normalize(form, "Weiße Ä") for form in ("NFC", "NFD"))
+    index, names, _ = choose_classes(index_of(composed, decomposed), None)
+    assert len(names) == len(set(labels_of(index))) == 1
+
+
+def test_numbers_that_may_be_classes_are_thought_of():
+    with pytest.raises(DataError, match=r"none is left; if .* add --mask-kind class-indices"):
+        choose_classes(index_of("cell", "cell"), parse_classes("a,b"))
 
 
 def test_classes_of_lisc_in_any_spelling_are_lisc():

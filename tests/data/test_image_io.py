@@ -136,6 +136,15 @@ def test_all_unusable_files_of_a_record_are_named_at_once(record, bad_files):
         read_annotated(ImageRecord(record.image), MaskMeaning(BINARY, ("a",)))
 
 
+@pytest.mark.parametrize(("shift", "is_told"), [(0, True), (1, True), (6, False)])
+def test_a_cell_that_is_there_twice_is_told(record, shift, is_told):
+    square = np.array([[2, 4], [14, 4], [14, 16], [2, 16]], float)
+    shapes = (Shape("disc", ((square,),)), Shape("disc", ((square + np.array((shift, 0)),),)))
+    found = read_annotated(ImageRecord(record.image, shapes=shapes), MaskMeaning(BINARY, ("disc",)))
+    assert len(found.cells) == 2
+    assert any("nearly the same pixels" in remark for remark in found.remarks) == is_told
+
+
 def test_shapes_are_cells_and_those_of_an_image_of_another_size_are_refused(record):
     square = np.array([[3, 4], [9, 4], [9, 11], [3, 11]], float)
     thin = np.array([[5, 5], [5.2, 5], [5.2, 5.2]])
@@ -145,6 +154,8 @@ def test_shapes_are_cells_and_those_of_an_image_of_another_size_are_refused(reco
     assert [(cell.label, cell.region.box) for cell in found.cells] == [("disc", (3, 4, 9, 11))]
     assert found.remarks == ["a shape that is too thin to cover a pixel is left out"]
     assert read_annotated(drawn._replace(shapes=()), MaskMeaning(BINARY, ("disc",))).cells == []
+    with pytest.raises(RecordError, match=r"image\.png, region 7: too thin to cover a pixel, and there is no other"):
+        read_annotated(drawn._replace(shapes=(shapes[1]._replace(entry="region 7"),)), MaskMeaning(BINARY, ("disc",)))
     with pytest.raises(RecordError, match=r"is for image\.png of 29 x 32 pixels, and the file has 32 x 29"):
         read_annotated(drawn._replace(size=(32, 29)), MaskMeaning(BINARY, ("disc",)))
 

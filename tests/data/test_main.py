@@ -95,6 +95,8 @@ def test_convert_keeps_the_test_split_with_the_classes_of_training(run, tmp_path
         names = {category["id"]: category["name"] for category in content["categories"]}
         assert names == {1: "a", 2: "b"}
         assert label in {names[annotation["category_id"]] for annotation in content["annotations"]}
+    inside = run("convert", tmp_path / "set", tmp_path / "set/out", "--to", "coco")
+    inside.assert_fails("set/out: is inside of", "would be read as part of it")
     again = run("check", tmp_path / "out")
     assert "read as coco" in again.stdout
     assert "the test split (1 images) is left alone" in again.stdout
@@ -116,9 +118,28 @@ def test_a_missing_folder_is_named(run, command):
 
 
 @pytest.mark.parametrize(("command", "option"), [("check", "--contact-sheet"), ("augmentations", "--out")])
-def test_a_figure_that_cannot_be_written_is_named(run, command, option, lisc):
+def test_a_figure_that_cannot_be_written_is_named(run, command, option, lisc, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.__main__.open_as_told", lambda *_: pytest.fail("read before that was found"))
     result = run(command, lisc, option, "nowhere/page.png")
     result.assert_fails(f"data {command}: ", "nowhere/page.png")
+    (tmp_path / "pictures").mkdir()
+    run(command, lisc, option, "pictures").assert_fails("pictures: is a folder; give the name of the figure")
+
+
+def test_a_set_that_is_too_small_to_be_divided_can_be_looked_at(run, tmp_path):
+    for label in ("a", "b"):
+        for kind, pixels in (
+            ("image", np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)),
+            ("mask", None),
+        ):
+            path = tmp_path / "set" / kind / label / f"{label}.png"
+            path.parent.mkdir(parents=True)
+            mask = np.pad(np.full((20, 20), 255, np.uint8), ((10, 18), (10, 34)))
+            Image.fromarray(mask if pixels is None else np.roll(pixels, 9 * ord(label))).save(path)
+    result = run("check", "set")
+    assert result.code == 0, result.stderr
+    assert "2 images left to train on and 0 to validate on; add images" in result.stdout
+    assert (tmp_path / "contact-sheet.png").is_file()
 
 
 def test_background_control_and_augmentations(run, lisc, tmp_path):

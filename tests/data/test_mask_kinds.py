@@ -58,9 +58,11 @@ def mask_of(values: np.ndarray, source: str = "greys") -> MaskValues:
         (mask_of(side_by_side(125, 255)), CODES),
         (mask_of(nested(225, 255)), CODES),
         (mask_of(nested(100, 180)), BINARY),  # cytoplasm and nucleus in other greys
+        (mask_of(nested(100, 255)), BINARY),  # also in those of LISC that are of two classes
         (mask_of(nested(255, 128)), BINARY),  # the other way round
         (mask_of(nested(2, 1, rim=2)), INSTANCES),  # which is refused: a boundary
-        (mask_of(nested(255, 1, rim=2)), INSTANCES),  # void around an instance
+        (mask_of(nested(255, 1, rim=2)), BINARY),  # void around cells that are not numbered
+        (mask_of(np.hstack([nested(255, 1, rim=2), nested(255, 2, rim=2)])), INSTANCES),
     ],
 )
 def test_what_a_mask_most_likely_means(mask, likeliest):
@@ -127,6 +129,16 @@ def test_thin_cytoplasm_is_no_boundary():
     assert boundary_value(nested(300, 1, rim=2), ordered=False) is None  # one cell in two colours
 
 
+def test_a_line_around_one_of_several_other_colours_is_a_boundary():
+    """Two colours alone are cytoplasm and nucleus."""
+    red, green, blue = 255, 255 * 256, 255 * 65536
+    both = np.hstack([nested(red, green, rim=3), nested(red, blue, rim=3)])
+    assert boundary_value(both, ordered=False) == red
+    assert possible_kinds(mask_of(both, "colours")) == (COLOURS,)
+    assert boundary_value(np.hstack([nested(red, green, rim=3)] * 2), ordered=False) is None
+    assert boundary_value(np.hstack([nested(red, green, rim=8), nested(red, blue, rim=8)]), ordered=False) is None
+
+
 def test_255_is_a_number_among_others_where_there_is_a_higher_one():
     mask = nested(255, 3, rim=2)
     assert has_void(mask)
@@ -170,6 +182,7 @@ def test_noise_is_many_values_with_few_pixels():
     noisy[5, 4:12], noisy[14, 4:12] = np.arange(40, 48), np.arange(90, 98)
     assert is_noisy(noisy)
     assert not is_noisy(side_by_side(255))
+    assert not is_noisy(nested(90, 255, rim=1))  # two values alone, one of them thin
     assert not is_noisy(np.where(in_squares(side_by_side(128)), 0, 128))  # outlines are thin, but of one value
     assert not is_noisy(np.where(noisy > 0, noisy + 2**40, 0))  # numbers, no greys
     assert not is_noisy(side_by_side(60, 70, 80, 90))

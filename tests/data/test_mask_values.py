@@ -201,3 +201,15 @@ def test_damaged_files_are_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RecordError, match=name):
         read_mask_values(tmp_path / name)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_numbers_are_refused_in_a_jpeg(tmp_path, channels):
+    def picture(values: np.ndarray) -> np.ndarray:
+        return np.squeeze(np.repeat(np.kron(values, np.ones((8, 8)))[..., None], channels, axis=2)).astype(np.uint8)
+
+    with pytest.raises(RecordError, match=r"mask\.jpg: .* do not survive JPEG; save the mask as PNG"):
+        read(tmp_path / "mask.jpg", picture(NUMBERS))
+    assert np.array_equal(read(tmp_path / "mask.png", picture(NUMBERS)).values[::8, ::8], NUMBERS)
+    assert read(tmp_path / "white.jpg", picture((NUMBERS > 3) * 255)).values.max() > 250
+    assert not read(tmp_path / "empty.jpg", picture(NUMBERS * 0)).values.any()

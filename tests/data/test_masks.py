@@ -1,5 +1,6 @@
 """From numbers to cells. Areas, classes and nuclei are those of rectangles drawn here."""
 
+import io
 import re
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
+from scipy import ndimage
 
 from data.formats.lisc import GREY_CODES
-from data.mask_kinds import BINARY, CLASSES, CODES, COLOURS, INSTANCES
+from data.mask_kinds import BINARY, CLASSES, CODES, COLOURS, INSTANCES, kind_of_mask
 from data.mask_values import MaskValues
 from data.masks import MaskError, cells_of_mask, class_by_exact_code, looks_merged, nucleus
 from data.regions import region_of
@@ -61,6 +64,54 @@ def test_cells_of_a_binary_mask_are_what_a_walk_over_its_pixels_finds(mask):
     assert all(part in expected for part in found)
 
 
+def ring(count: int, radius: int) -> np.ndarray:
+    """Discs that touch, around a piece of background."""
+    distance = (radius + 0.5) / np.sin(np.pi / count)
+    angles = 2 * np.pi * np.arange(count) / count
+    whole = [disc(90 + distance * np.cos(a), 90 + distance * np.sin(a), radius + 1, (180, 180)) for a in angles]
+    return np.any(whole, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("radius", "thickness"), [(8, 2), (18, 2), (8, 3), (9, 3), (11, 3), (14, 3), (30, 5), (30, 8), (45, 8)]
+)
+def test_closed_outlines_of_any_thickness_are_filled(radius, thickness):
+    """Those of which little more than a third is line are drawn cells with a hole."""
+    cell = disc(48, 48, radius + 0.1)
+    outline = cell & ~ndimage.binary_erosion(cell, iterations=thickness)
+    found = cells_of_mask(MaskValues(outline * 255, "greys"), BINARY, True, NAMES)
+    assert found.remarks == ["1 outlines are filled"]
+    assert [int(each.region.mask.sum()) for each in found.cells] == [cell.sum()]
+
+
+def test_an_outline_around_a_nucleus_is_filled_around_it():
+    outline = disc(48, 48, 30) & ~disc(48, 48, 27)
+    [cell] = cells(np.where(disc(48, 48, 12), 255, outline * 128))
+    assert cell.region.mask.sum() == disc(48, 48, 30).sum()
+    assert cell.nucleus
+    assert cell.nucleus.mask.sum() == disc(48, 48, 12).sum()
+
+
+@pytest.mark.parametrize("count", [6, 8])
+def test_a_ring_of_cells_that_touch_is_not_filled(count):
+    clump = ring(count, radius=14)
+    assert ndimage.label(clump, np.ones((3, 3)))[1] == 1
+    [cell] = cells(clump * 255)
+    assert cell.region.mask.sum() == clump.sum()
+
+
+@pytest.mark.parametrize("kind", [BINARY, INSTANCES, CLASSES])
+def test_the_void_around_cells_that_are_not_numbered_is_none(kind):
+    """As in Pascal VOC: 1 is a cell, and 255 its rim."""
+    mask = np.zeros((96, 120), np.int64)
+    insides = [disc(20, 20, 12), disc(60, 20, 12), disc(60, 60, 18)]
+    for inside in insides:
+        mask[ndimage.binary_dilation(inside)] = 255
+    mask[np.any(insides, axis=0)] = 1
+    expected = [int(np.sum(insides))] if kind == INSTANCES else [int(inside.sum()) for inside in insides]
+    assert [int(cell.region.mask.sum()) for cell in cells(mask, kind)] == expected
+
+
 @pytest.mark.parametrize("kind", [INSTANCES, COLOURS])
 def test_every_number_is_a_cell_touching_or_not(kind):
     mask = rectangles((0, 0, 10, 10), (10, 0, 20, 10), (50, 50, 60, 60), greys=(3, 7, 1_000_000))
@@ -109,6 +160,33 @@ def test_cytoplasm_and_nucleus_in_two_colours_are_one_cell_with_a_nucleus(cytopl
     mask = rectangles((10, 10, 40, 40), (18, 20, 30, 34), greys=(cytoplasm, inner))
     [cell] = cells_of_mask(MaskValues(mask, "colours"), BINARY, True, NAMES).cells
     assert (cell.region.box, cell.nucleus.box) == ((10, 10, 40, 40), (18, 20, 30, 34))
+
+
+@pytest.mark.parametrize("colours", [(255, 255 * 256), (255 * 256, 255), (40, 90 * 65536), (255 * 65536, 128)])
+@pytest.mark.parametrize("rim", [1, 2])
+def test_a_thin_rim_in_another_colour_belongs_to_the_cell(colours, rim):
+    mask = rectangles((10, 10, 40, 40), (10 + rim, 10 + rim, 40 - rim, 40 - rim), greys=colours)
+    [cell] = cells_of_mask(MaskValues(mask, "colours"), BINARY, True, NAMES).cells
+    assert cell.region.mask.sum() == 900
+
+
+def through_jpeg(values: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(values.astype(np.uint8)).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer)).astype(np.int64)
+
+
+@pytest.mark.parametrize("greys", [(100, 255), (128, 255), (75, 100), (200, 255), (255, 255)])
+@pytest.mark.parametrize("quality", [75, 90])
+@pytest.mark.parametrize("radius", [8, 12, 16])
+@pytest.mark.parametrize("part", [0.5, 0.7])
+def test_small_cells_are_whole_also_after_jpeg(greys, quality, radius, part):
+    drawn = disc(30, 40, radius) | disc(85, 47, radius)
+    inner = disc(30, 40, part * radius) | disc(85, 47, part * radius)
+    values = through_jpeg(np.where(inner, greys[1], drawn * greys[0]), quality)
+    found = cells(values, kind_of_mask(MaskValues(values, "greys"), BINARY))
+    assert len(found) == 2
+    assert sum(int(cell.region.mask.sum()) for cell in found) == pytest.approx(drawn.sum(), rel=0.04)
 
 
 @pytest.mark.parametrize(("line", "inside"), [((255, 0, 0), (0, 255, 0)), ((0, 255, 0), (255, 0, 0))])
@@ -167,6 +245,8 @@ def test_class_indices_tell_the_class_and_those_beyond_the_names_are_refused():
     assert [cell.label for cell in cells(mask, CLASSES, has_class=False)] == ["disc", "target", "target"]
     with pytest.raises(MaskError, match=r"has the value 3, but there are 2 classes \(disc, sickle\)"):
         cells(mask, CLASSES, names=NAMES[:2])
+    with pytest.raises(MaskError, match="has the values 42, 126, and these are not the numbers of classes; write 1"):
+        cells(mask * 42, CLASSES)
 
 
 def test_the_nucleus_is_above_the_middle_of_the_greys_and_not_on_it():
@@ -180,6 +260,26 @@ def test_the_nucleus_is_above_the_middle_of_the_greys_and_not_on_it():
     assert of(100, 100, 151, 200, 200) == (2, 0, 5, 1)
     assert of(100, 100, 100, 114, 114) is None  # too little contrast
     assert of(100, 100, 100, 115, 115) == (3, 0, 5, 1)
+
+
+@pytest.mark.parametrize("greys", [(255, 128), (128, 255), (2, 1), (1, 2)])
+def test_the_nucleus_is_what_is_enclosed(greys):
+    mask = rectangles((10, 10, 40, 40), (18, 20, 30, 34), (60, 10, 90, 40), (68, 20, 80, 34), greys=greys * 2)
+    assert [cell.nucleus and cell.nucleus.box for cell in cells(mask)] == [(18, 20, 30, 34), (68, 20, 80, 34)]
+
+
+@pytest.mark.parametrize("quality", [85, 95])
+def test_a_dark_nucleus_is_what_is_enclosed_also_after_jpeg(quality):
+    values = through_jpeg(np.where(disc(50, 48, 9), 128, disc(50, 48, 20) * 255), quality)
+    [cell] = cells(values)
+    assert cell.nucleus
+    assert cell.nucleus.mask.sum() == pytest.approx(disc(50, 48, 9).sum(), rel=0.04)
+
+
+def test_cytoplasm_at_one_side_of_a_nucleus_that_nearly_fills_the_cell_is_no_nucleus():
+    [cell] = cells(np.where(disc(46, 48, 27), 150, disc(50, 48, 30) * 125))
+    assert cell.nucleus
+    assert cell.nucleus.mask.sum() == disc(46, 48, 27).sum()
 
 
 def test_a_grey_is_the_class_only_if_both_codes_are_there_and_no_other():

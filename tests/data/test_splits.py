@@ -4,14 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.dataset import read_dataset
+from data.dataset import SmearDataset, read_dataset
 from data.formats import index_dataset
-from data.opening import ReadOptions, open_dataset
+from data.opening import AnnotatedImages, ReadOptions, open_dataset
 from data.records import DataError, ImageRecord, MaskFile
+from data.samples import Sample
 from data.splits import (
     Splits,
     all_images,
@@ -86,6 +88,28 @@ def test_folds_of_any_groups_and_classes(groups, label_of, folds, seed):
     for name in set(labels):
         sizes = [sum(fold == k and label == name for fold, label in zip(result, labels)) for k in range(folds)]
         assert max(sizes) - min(sizes) <= largest
+
+
+def dataset_of(labels):
+    """Without pixels: the classes in each image, of 3."""
+    none = torch.zeros(4, 4, 3, dtype=torch.uint8)
+    samples = [Sample(none, [], torch.zeros(0, 4), torch.tensor(sorted(each), dtype=torch.int64)) for each in labels]
+    return SmearDataset([ImageRecord(Path(f"{i}.png")) for i in range(len(samples))], samples, ("a", "b", "c"))
+
+
+@given(
+    images=st.lists(st.tuples(st.integers(0, 12), st.sets(st.integers(1, 3))), min_size=12, max_size=30),
+    seed=st.integers(0, 100),
+)
+def test_a_split_that_is_made_here_has_no_field_on_both_sides(images, seed):
+    """Whatever classes the images of a field show."""
+    groups, labels = zip(*images)
+    opened = AnnotatedImages(Path("smears"), dataset_of(labels), list(groups), None, [])
+    try:
+        splits = train_val_split(opened, seed)
+    except DataError:
+        return  # nothing to validate on, or no cell
+    assert not splits.shared_with_train
 
 
 def test_lisc_is_split_by_class(lisc):

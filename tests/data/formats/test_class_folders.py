@@ -148,3 +148,27 @@ def test_a_class_beside_folders_of_patients_is_a_class(tmp_path, touch):
     index = index_dataset(tmp_path)
     assert index.format == "class-folders"
     assert [record.label for record in index.train] == ["Monocyte", "P0"]
+
+
+def test_a_picture_with_one_mask_in_the_folders_of_two_classes_is_of_neither(tmp_path, make_tutorial):
+    """Its cell would be there twice, once in each class."""
+    make_tutorial(tmp_path)
+    for label in ("Basophil", "Monocyte"):
+        for kind in ("image", "mask"):
+            (tmp_path / "train" / kind / label / "same.png").write_bytes(kind.encode())
+    index = index_dataset(tmp_path)
+    assert not [record for record in index.train if record.image.stem == "same"]
+    (item,) = (item for item in index.skipped if item.path.stem == "same" and item.is_error)
+    assert "the same picture with the same mask as" in item.reason
+    assert "keep one" in item.reason
+
+
+@pytest.mark.parametrize("other", ["old", "thumbs"])
+def test_a_folder_of_other_pictures_is_no_class_where_images_have_their_masks_beside(tmp_path, touch, other):
+    for name in "abc":
+        touch(tmp_path / "images" / f"{name}.png")
+        touch(tmp_path / "masks" / f"{name}.png")
+    touch(tmp_path / "images" / other / "a.png")
+    index = index_dataset(tmp_path)
+    assert index.format == "label-maps"
+    assert len(index.train) == 3

@@ -157,10 +157,11 @@ def test_the_layouts_of_other_programs_are_read_with_their_splits(tmp_path, layo
     assert {side for side in ("val", "test") if getattr(index, side)} == sides - {None}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
-def test_a_byte_order_mark_and_both_forms_of_accents_are_read(tmp_path, forms, save_image, read, cells):
+def test_any_unicode_encoding_and_both_forms_of_accents_are_read(tmp_path, forms, encoding, save_image, read, cells):
     names = [unicodedata.normalize(form, "Zellstück é.png") for form in forms]
-    (tmp_path / "a.json").write_text(json.dumps(content(annotation([SQUARE]), files=names[:1])), encoding="utf-8-sig")
+    (tmp_path / "a.json").write_text(json.dumps(content(annotation([SQUARE]), files=names[:1])), encoding=encoding)
     save_image(tmp_path / names[1])
     assert len(cells(read(tmp_path))) == 1
 
@@ -326,3 +327,51 @@ def test_predictions_are_no_annotations(tmp_path, extra):
     index = index_dataset(tmp_path)
     assert index.format == "class-folders"
     assert [(item.path.name, item.is_error) for item in index.skipped] == [("coco.json", False)]
+
+
+BARE = {
+    "captions": [{"id": 1, "image_id": 1, "caption": "a smear"}],
+    "boxes": [annotation([], bbox=[1, 2, 3, 4])],
+    "keypoints": [annotation([SQUARE], keypoints=[1, 2, 2])],
+}
+
+
+@pytest.mark.parametrize("kind", BARE)
+def test_files_without_outlines_are_not_used_beside_one_that_has_some(tmp_path, save_image, kind):
+    write(tmp_path / f"{kind}.json", content(*BARE[kind]))
+    write(tmp_path / "instances.json", content(annotation([SQUARE])))
+    save_image(tmp_path / "a.png")
+    index = index_dataset(tmp_path)
+    assert [record.source.name for record in index.train] == ["instances.json"]
+    reason = "has captions, boxes or keypoints, which are not read"
+    assert index.skipped == [(tmp_path / f"{kind}.json", reason, False)]
+
+
+def test_files_without_outlines_are_read_alone_and_so_is_a_list_of_negatives(tmp_path, save_image, message):
+    for name in "ab":
+        save_image(tmp_path / f"{name}.png")
+    write(tmp_path / "x.json", content(*BARE["boxes"]))
+    assert "annotation 7: has no segmentation, only a box; outline the cell" in message(tmp_path)
+    write(tmp_path / "y.json", content(files=["b.png"]))
+    for annotations in (BARE["keypoints"], [annotation([SQUARE])]):
+        write(tmp_path / "x.json", content(*annotations))
+        assert sorted(len(record.shapes) for record in index_dataset(tmp_path).train) == [0, 1]
+
+
+def test_boxes_that_are_mostly_elsewhere_than_their_outlines_are_noted(tmp_path, save_image):
+    right = [
+        annotation([SQUARE], bbox=[10, 20, 10, 10]),
+        annotation([SQUARE, [50, 20, 52, 20, 52, 30]], bbox=[10, 20, 42, 10]),
+    ]
+    doubtful = [[0, 0, 0, 0], [float("nan"), 1, 1, 1], [10**400, 1, 1, 1], "box", [1, 2], None]
+    others = [annotation([[1, 1, 9, 1, 9, 5 + i]], bbox=box) for i, box in enumerate(doubtful)]
+    wrong = [annotation([[30, 1, 40, 1, 40, 5 + i]], bbox=[5, 1, 10, 5]) | {"id": 50 + i} for i in range(3)]
+    save_image(tmp_path / "a.png")
+    write(tmp_path / "x.json", content(*right, *others, *wrong[:2]))
+    assert index_dataset(tmp_path).notes == ()
+    write(tmp_path / "x.json", content(*right, *others, *wrong))
+    (note,) = index_dataset(tmp_path).notes
+    assert note.startswith(
+        f"{tmp_path / 'x.json'}: 3 of 5 boxes (bbox) are elsewhere than their outlines, first that of"
+    )
+    assert "annotation 50; the outlines are used" in note

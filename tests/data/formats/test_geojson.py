@@ -151,3 +151,27 @@ def test_json_that_is_cut_short_is_bad_json_of_that_file(tmp_path, save_image):
     save_image(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.geojson: not valid JSON"):
         index_dataset(tmp_path)
+
+
+def test_the_area_in_which_qupath_detected_cells_is_no_cell(tmp_path, save_image):
+    area = feature([ring(1, 1, 40)], objectType="annotation")
+    cells = [feature([ring(x, 5, 9)], objectType=kind) for x, kind in ((5, "detection"), (20, "cell"))]
+    named = feature([ring(30, 5, 9)], objectType="annotation", classification={"name": "u"})
+    write(tmp_path / "a.geojson", [area, *cells, named])
+    write(tmp_path / "b.geojson", [area])
+    for name in "ab":
+        save_image(tmp_path / f"{name}.png")
+    index = index_dataset(tmp_path)
+    assert [record.labels for record in index.train] == [["cell", "cell", "u"], ["cell"]]
+    note = "left out, since they do not outline one cell: 1 detection area; the first is feature 0 of "
+    assert [each for each in index.notes if each.startswith(note)]
+
+
+@pytest.mark.parametrize("classification", [{"name": "Ignore*"}, {"names": ["Tumor", "Region*"]}])
+def test_what_qupath_ignores_is_left_out_and_counted(tmp_path, save_image, classification):
+    ignored = feature([ring(20, 1, 9)], classification=classification)
+    write(tmp_path / "a.geojson", [feature([ring(1, 1, 9)], classification="u"), ignored])
+    save_image(tmp_path / "a.png")
+    index = index_dataset(tmp_path)
+    assert [record.labels for record in index.train] == [["u"]]
+    assert [note for note in index.notes if "* outline; the first is feature 1 of" in note]

@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +206,13 @@ def test_a_zip_beside_images_of_other_names_is_no_data_set(tmp_path, message, sa
     save(tmp_path / "download.zip", of_type(ROI_TYPE.POLYGON))
     save_image(tmp_path / "a.png")
     assert "no known layout" in message(tmp_path)
+
+
+def test_regions_of_one_name_are_each_read(tmp_path, save_image, read, cells):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("u.roi", box(ROI_TYPE.RECT, "u", 5, 7, 10, 10).tobytes())
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("u.roi", box(ROI_TYPE.RECT, "u", 30, 7, 20, 20).tobytes())
+    save_image(tmp_path / "a.tif")
+    assert [mask.sum() for mask in cells(read(tmp_path))] == [100, 400]
+    assert index_dataset(tmp_path).notes == ()

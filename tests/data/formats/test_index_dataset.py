@@ -1,5 +1,7 @@
 """What all formats share: names of classes, and folders without a data set or with more than one."""
 
+import itertools
+
 import pytest
 
 from data.classes import standard_class
@@ -83,6 +85,13 @@ def test_of_folders_with_images_and_masks_each_it_is_said_how_to_make_one_data_s
             (tmp_path / kind.lower()).mkdir(exist_ok=True)
             (tmp_path / patient / kind).rename(tmp_path / kind.lower() / patient)
     assert len(index_dataset(tmp_path).train) == 4
+
+
+def test_of_such_folders_in_a_split_it_is_said_so_that_the_split_is_kept(tmp_path, touch, message):
+    for place in ("train/P0", "train/P1", "val/P0"):
+        for kind, name in itertools.product(("images", "masks"), "ab"):
+            touch(tmp_path / place / kind / f"{name}.png")
+    assert "move train/P0/images to train/images/P0, train/P0/masks to train/masks/P0, and so on" in message(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -54,15 +54,16 @@ def test_a_mask_lies_in_its_box_whose_corners_are_pixels_of_it(tmp_path, save_im
 def test_shapes_of_one_group_and_label_are_one_cell(tmp_path, save_image, read, cells):
     """Polygons and masks in any order."""
     far = [[40, 10], [60, 10], [60, 30], [40, 30]]
+    beside = [[40, 10], [60, 10], [60, 30], [40, 25]]
     mask = np.ones((5, 6), bool)
     write(
         tmp_path / "a.json",
-        *(shape(SQUARE, group=1), shape(far, group=1), shape(far, group=1, label="v"), shape(far, group=None)),
+        *(shape(SQUARE, group=1), shape(far, group=1), shape(far, group=1, label="v"), shape(beside, group=None)),
         *(shape(SQUARE, group=2), mask_shape(mask, 50, 40, group=2)),
         *(mask_shape(mask, 0, 0, group=3), mask_shape(mask, 50, 40, group=3), shape(SQUARE, group=3)),
     )
     save_image(tmp_path / "a.png")
-    assert [mask.sum() for mask in cells(read(tmp_path))] == [800, 400, 400, 430, 460]
+    assert [mask.sum() for mask in cells(read(tmp_path))] == [800, 400, 350, 430, 460]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,6 @@ WRONG = {
     "NaN": ([shape([[1, 2], [3, 4], [float("nan"), 5]])], "shape 0 (u): a coordinate of a polygon is not a number"),
     "odd": ([shape([[1, 2], [3, 4], [5]])], "shape 0 (u): the coordinates"),
     "no points": ([{"label": "u", "shape_type": "polygon"}], "shape 0 (u): points is missing"),
-    "no label": ([shape(SQUARE), shape(SQUARE, label=None)], "shape 1 (None): has no label"),
     "no radius": ([shape([[1, 2]], "circle")], "shape 0 (u): a circle of 1 points"),
     "no mask": ([shape([[1, 2], [3, 4]], "mask")], "shape 0 (u): its mask cannot be read"),
     "no PNG": ([{**BOX, "mask": "AAAA"}], "shape 0 (u): its mask cannot be read"),
@@ -179,3 +179,12 @@ def test_json_that_is_cut_short_is_bad_json_of_that_file(tmp_path, alone, save_i
         errors = [str(skipped) for skipped in index_dataset(tmp_path).skipped if skipped.is_error]
         assert len(errors) == 1
         assert errors[0].startswith(f"{tmp_path / 'a.json'}: not valid JSON")
+
+
+@pytest.mark.parametrize("label", ["", " ", None])
+def test_a_shape_without_a_label_is_a_cell_without_a_class(tmp_path, save_image, label):
+    write(tmp_path / "a.json", shape(SQUARE), shape([[40, 10], [60, 10], [60, 30]], label=label))
+    save_image(tmp_path / "a.png")
+    index = index_dataset(tmp_path)
+    assert [record.labels for record in index.train] == [["u", "cell"]]
+    assert index.notes == ("1 outlines have no class and are read as cell, 1 have one",)

@@ -70,6 +70,22 @@ def test_splits_are_kept(tmp_path):
     assert found == ["train", "val", "test"]
 
 
+@pytest.mark.parametrize("test", ["test", "stage1_test"])
+def test_a_test_split_without_masks_is_set_aside(tmp_path, test):
+    """As the Data Science Bowl is downloaded."""
+    train = test.replace("test", "train")
+    make(tmp_path / train / "a")
+    for name in ("b", "c"):
+        save_mask(tmp_path / test / name / f"images/{name}.png")
+    index = index_dataset(tmp_path)
+    assert ([record.image.stem for record in index.train], list(index.test)) == (["a"], [])
+    assert [(item.path.stem, item.is_error) for item in index.skipped] == [("b", False), ("c", False)]
+    make(tmp_path / test / "d")  # one with masks: then the others lack theirs
+    index = index_dataset(tmp_path)
+    assert [record.image.stem for record in index.test] == ["d"]
+    assert [item.is_error for item in index.skipped] == [True, True]
+
+
 def test_a_mask_of_another_size_is_named(tmp_path):
     make(tmp_path / "a")
     make(tmp_path / "b")

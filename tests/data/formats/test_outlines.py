@@ -119,10 +119,10 @@ def test_an_outline_that_is_there_twice_is_read_once_and_counted(write):
     assert [note for note in index.notes if note.startswith("2 outlines are there twice and are read once; the first")]
 
 
-def test_equal_outlines_of_two_classes_or_two_images_are_no_repetition():
+def test_equal_outlines_of_two_images_are_no_repetition():
     check = ShapeCheck()
     runs = [RunLengths(2, 2, polygon(SQUARE)[:, 0].astype(int) + i) for i in (0, 1, 1)]
-    assert len(check([outline("u"), outline("v"), *(Shape("u", (), each) for each in runs)], FILE)) == 4
+    assert len(check([outline("u"), *(Shape("u", (), each) for each in runs)], FILE)) == 3
     assert len(check([outline("u")], FILE)) == 1
     assert check.notes()[0].startswith("1 outlines")
 
@@ -131,8 +131,34 @@ def test_outlines_without_a_class_are_counted_beside_others_and_one_remark_alone
     check = ShapeCheck()
     assert [shape.label for shape in check([outline("")], FILE)] == ["cell"]
     assert check.notes() == ["no classes are named, so every cell is a cell"]
-    check([outline("u"), outline("")], FILE)
+    check([outline("u"), outline("", [[1, 1], [9, 1], [9, 9]])], FILE)
     assert check.notes() == ["2 outlines have no class and are read as cell, 1 have one"]
     named = ShapeCheck()
     named([outline("cell"), NoOutline("points", "entry 2")], FILE)
     assert named.notes() == [f"left out, since they do not outline one cell: 1 point; the first is entry 2 of {FILE}"]
+
+
+@pytest.mark.parametrize(("label", "said"), [("v", "u and v"), ("", "u and no class")])
+def test_one_outline_of_two_classes_is_refused(label, said):
+    runs = RunLengths(2, 2, polygon(SQUARE)[:, 0].astype(int))
+    for one in (outline(), Shape("u", (), runs, "entry 1")):
+        with pytest.raises(ValueError, match=f"entry 1 and entry 2 have one outline, of {said}; delete one of them"):
+            ShapeCheck()([one, one._replace(label=label, entry="entry 2")], FILE)
+
+
+def parts(*squares: tuple[int, int]) -> Shape:
+    """Of (left edge, side)."""
+    corners = [[(x, 5), (x + side, 5), (x + side, 5 + side), (x, 5 + side)] for x, side in squares]
+    return Shape("u", tuple((polygon(points),) for points in corners), None, f"entry {squares[0][0]}")
+
+
+def test_parts_that_could_be_cells_of_their_own_are_counted():
+    check = ShapeCheck()
+    check([parts((1, 20)), parts((2, 20), (22, 20)), parts((3, 20), (30, 14))], FILE)  # touching; less than half
+    check([Shape("u", (parts((4, 20)).polygons[0] + parts((30, 20)).polygons[0],))], FILE)  # of one polygon
+    assert not check.notes()
+    assert len(check([parts((5, 20), (30, 15)), parts((6, 5), (20, 20), (50, 20))], FILE)) == 2
+    assert check.notes() == [
+        f"2 outlines consist of parts that lie apart and are one cell each; the first is entry 5 of {FILE}; if they are "
+        "several cells, annotate each"
+    ]

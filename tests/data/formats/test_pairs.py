@@ -34,7 +34,17 @@ def test_a_mask_has_the_name_of_its_image_or_an_ending_more(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", [["Patient 0", "patient_12"], ["P1"], ["slide-3", "Slide4"], ["2023-01-05", "104729"]]
+    "names",
+    [
+        ["Patient 0", "patient_12"],
+        ["P1"],
+        ["slide-3", "Slide4"],
+        ["2023-01-05", "104729"],
+        ["Patient Meier", "slide_A"],
+        ["fold1", "set 2", "hospital3"],
+        ["001", "002"],
+        ["20x", "40x"],
+    ],
 )
 def test_folders_may_be_named_after_patients(tmp_path, touch, names):
     for name in names:
@@ -42,7 +52,10 @@ def test_folders_may_be_named_after_patients(tmp_path, touch, names):
     assert sorted(origins(tmp_path)) == sorted(names)
 
 
-@pytest.mark.parametrize("names", [["Patient 0", "Monocyte"], ["1", "2"], ["type 1", "type 2"], ["M0", "M1"], ["pat"]])
+@pytest.mark.parametrize(
+    "names",
+    [["Patient 0", "Monocyte"], ["1", "2"], ["type 1", "type 2"], ["M0", "M1"], ["pat"], ["Group", "setup"]],
+)
 def test_other_folders_may_be_classes(tmp_path, touch, names):
     for name in names:
         touch(tmp_path / name / "a.png")

@@ -99,3 +99,32 @@ def test_images_without_annotation_are_counted(make_coco, touch):
     index = index_dataset(root)
     assert index.notes == ("of 12 images 11 have no annotation and are not used",)
     assert len(index.skipped) == 11
+
+
+@pytest.mark.parametrize(
+    ("split", "other", "word", "meant"),
+    [
+        ("train.json", "dev.json", "dev", "val"),
+        ("smears_train.json", "smears_dev_b.json", "dev", "val"),
+        ("instances_val.json", "instances_holdout.json", "holdout", "test"),
+        ("train/a.json", "train_b.json", None, None),
+        ("train.json", "train_eval.json", None, None),
+        ("train.json", "device.json", None, None),
+        ("a.json", "dev.json", None, None),
+    ],
+)
+def test_a_list_of_images_that_may_be_a_split_is_not_trained_on(make_coco, message, split, other, word, meant):
+    root = make_coco({split: ["1.png"], other: ["2.png"]})
+    if word is None:
+        assert counts(index_dataset(root)) == (2, None, 0)
+    else:
+        said = f"{root / other}: the name of no split; if {meant} is meant, write that for {word}; if it is to be trained on"
+        assert said in message(root)
+
+
+def test_annotations_of_single_images_are_no_splits(tmp_path, touch):
+    for name in ("train_1", "dev_1"):
+        touch(tmp_path / f"{name}.png")
+        shape = {"label": "u", "points": [[1, 1], [5, 1], [5, 5]], "shape_type": "polygon"}
+        touch(tmp_path / f"{name}.json").write_text(json.dumps({"shapes": [shape], "imagePath": f"{name}.png"}))
+    assert counts(index_dataset(tmp_path)) == (2, None, 0)

@@ -17,6 +17,13 @@ KNOWN = {
     "via_export.CSV": (CSV, "export the annotations as JSON"),
     "project-1.json": (json.dumps([TASK]), "is Label Studio's own JSON; export as COCO"),
     "project-2.json": (json.dumps([SHORT_TASK], indent=2), "is Label Studio's own JSON; export as COCO"),
+    "empty.json": (" \n", "is empty; export it again"),
+    "sa_1.json": (json.dumps({"image": {"image_id": 1}, "annotations": []}), "is of Segment Anything (SA-1B), whose"),
+    "sam.json": (json.dumps([{"segmentation": {"size": [1, 2]}, "predicted_iou": 1}]), "is a list of masks without"),
+    "results.json": (
+        json.dumps([{"image_id": 1, "category_id": 1, "score": 1}], indent=1),
+        "is a list of masks without",
+    ),
     "a.txt": ("\n0 .1 .1 .5 .5 .1 .5\n", "put the images into a folder images, the texts into one labels"),
     "A.TXT": ("0 .1 .1 .5 .5\n", "has YOLO's boxes; export polygons"),
     "SegmentationObject/a.png": ("", "rename the folder to masks"),

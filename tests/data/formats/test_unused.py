@@ -56,3 +56,7 @@ def test_files_beside_used_ones_are_others(tmp_path, touch):
         touch(tmp_path / name)
     (skipped,) = index_dataset(tmp_path).skipped
     assert str(skipped) == f"{tmp_path}: 2 other files *.png: not read as label-maps"
+
+
+def test_a_zip_beside_data_of_another_format_is_listed(left_out):
+    assert left_out("more/a.zip", "README.md", "data.yaml") == {"more/a.zip": "not read as class-folders"}

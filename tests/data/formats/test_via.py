@@ -178,3 +178,17 @@ def test_json_that_is_cut_short_is_bad_json_of_that_file(tmp_path, fraction, sav
     save_image(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"x\.json: not valid JSON"):
         index_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("quality", "cell_type"), "of the attributes quality, cell_type the class is cell_type"),
+        (("name", "class"), "of the attributes name, class the class is class or else name"),
+        (("class",), None),
+    ],
+)
+def test_of_several_attributes_it_is_said_which_is_the_class(tmp_path, save_image, names, said):
+    write(tmp_path / "x.json", content(region(POLYGON, **dict.fromkeys(names, "u"), empty="")))
+    save_image(tmp_path / "a.png")
+    assert index_dataset(tmp_path).notes == ((f"{tmp_path / 'x.json'}: {said}",) if said else ())

@@ -29,7 +29,7 @@ def make(save_image):
 
 
 def test_coordinates_are_fractions_of_width_and_height(tmp_path, make, read, cells):
-    make(tmp_path, f"1 {SQUARE}", "", f"0.0 {SQUARE}  ")
+    make(tmp_path, f"1 {SQUARE}", "", f"0.0 {SQUARE} 0.25 0.5  ")
     dataset = read(tmp_path)
     first, second = cells(dataset)
     assert (first.sum(), first[12:36, 16:32].all()) == (24 * 16, True)
@@ -86,7 +86,7 @@ NAMES = {
 @pytest.mark.parametrize("form", NAMES)
 def test_names_are_read_however_the_yaml_writes_them(tmp_path, form):
     (tmp_path / "data.yaml").write_bytes(NAMES[form].encode())
-    assert read_names(tmp_path) == {0: "u v", 1: "w"}
+    assert read_names(tmp_path, [], []) == {0: "u v", 1: "w"}
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_names_are_read_however_the_yaml_writes_them(tmp_path, form):
 )
 def test_names_with_signs_are_read(tmp_path, text, names):
     write(tmp_path / "data.yaml", text)
-    assert list(read_names(tmp_path).values()) == names
+    assert list(read_names(tmp_path, [], []).values()) == names
 
 
 @pytest.mark.parametrize("file", ["classes.txt", "labels/Classes.TXT", "obj.names"])
 def test_names_are_lines_of_a_text_in_which_an_empty_one_counts(tmp_path, file):
     write(tmp_path / file, "\ufeffu\n\nv\n\n")
-    assert read_names(tmp_path) == {0: "u", 2: "v"}
+    assert read_names(tmp_path, [], []) == {0: "u", 2: "v"}
 
 
 def test_names_match_in_both_forms_of_accents(tmp_path, save_image):
@@ -211,3 +211,44 @@ def test_without_names_of_classes_it_is_said_where_they_are_expected(tmp_path, m
     make(tmp_path, names=names)
     with pytest.raises(DataError, match=r"expected them in data\.yaml or classes\.txt"):
         index_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["a.yaml", "classes.txt", "images/data.yaml"])
+def test_of_files_that_name_other_classes_the_description_of_the_data_set_counts(tmp_path, make, other):
+    make(tmp_path, f"1 {SQUARE}")
+    write(tmp_path / other, "names: [x, y]" if "yaml" in other else "x\ny")
+    index = index_dataset(tmp_path)
+    assert [record.labels for record in index.train] == [["v"], ["u"]]
+    used = tmp_path / "data.yaml"
+    assert index.notes == (f"{tmp_path / other}: other names of classes than in {used}, whose names are used",)
+    write(tmp_path / other, "names: [u, v]" if "yaml" in other else "u\nv")
+    assert index_dataset(tmp_path).notes == ()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"labels/train/classes.txt": "u\nv", "labels/val/classes.txt": "v\nu"},
+        {"a.yaml": "names: [u, v]", "b.yaml": "names: [u, v, w]"},
+        {"data.yaml": "names: [u, v]", "dataset.yaml": "names: [v, u]"},
+    ],
+)
+def test_files_that_differ_in_the_names_of_classes_are_refused(tmp_path, make, message, files):
+    make(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    first, second = (tmp_path / name for name in files)
+    assert f"{first} and {second} differ in the names of the classes; keep one, as data.yaml in" in message(tmp_path)
+
+
+def test_a_split_by_lists_is_noted_where_no_folder_tells_one(tmp_path, make, save_image):
+    lists = "train: train.txt  # 2 images\nval: val.txt\nnames: [u]\n"
+    for folder, side in (("all", ""), ("sides", "val")):
+        write(tmp_path / folder / "data.yaml", lists)
+        for name, place in (("a", "train" if side else ""), ("b", side)):
+            write(tmp_path / folder / f"labels/{place}/{name}.txt", f"0 {SQUARE}")
+            save_image(tmp_path / folder / f"images/{place}/{name}.png")
+    (note,) = index_dataset(tmp_path / "all").notes
+    assert note.startswith(f"{tmp_path / 'all/data.yaml'}: a split by lists is not read (train: train.txt); to keep it")
+    assert index_dataset(tmp_path / "sides").notes == ()

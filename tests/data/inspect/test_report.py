@@ -1,6 +1,7 @@
 """The report and the contact sheet of a data set."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,8 @@ def splits(lisc):
 def test_the_report_names_what_is_remarkable(lisc, splits):
     lines = dataset_report(splits).splitlines()
     assert "sizes: 240 x 192 (23)" in lines  # of 25, one is bad and one has no mask
-    assert "fragments of masks too small to be a cell, left out: 1" in lines
+    where = lines.index("fragments of masks too small to be a cell, left out: 1")
+    assert re.match(r"  the first in .+\.bmp; if they are cells", lines[where + 1])
     mask = lisc / "Ground Truth Segmentation/lymp/areaforexpert1/1_expert.bmp"
     conflict = "the greys of its mask are those of a cell of another class (eosinophil)"
     assert f"class in doubt: {mask}: {conflict}; its folder's, lymphocyte, is used" in lines
@@ -155,7 +157,14 @@ def test_names_do_not_hide_small_cells_of_the_contact_sheet(tmp_path):
             path = tmp_path / kind / "blast" / f"{k}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
-    small, large = contact_sheet(all_images(open_dataset(tmp_path, progress=False))).axes[:2]
+    opened = open_dataset(tmp_path, progress=False)
+    sheet = contact_sheet(all_images(opened))
+    small, large = sheet.axes[:2]
+    assert not sheet.legends  # one class needs none
+    two = opened.dataset.samples[0]._replace(labels=torch.tensor([1, 2, 1]))
+    dataset = SmearDataset(opened.dataset.records, [two, opened.dataset.samples[1]], ("blast", "smudge"))
+    (legend,) = contact_sheet(all_images(opened._replace(dataset=dataset))).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["blast", "smudge"]
     assert small.get_title() == "blast/0.png\n3 blast"
     assert not small.texts
     assert large.get_title() == "blast/1.png"
