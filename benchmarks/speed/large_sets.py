@@ -74,7 +74,7 @@ def write_large_images(folder: Path, count: int, size: tuple[int, int]) -> None:
     for k in tqdm(range(count), "writing", disable=None):
         image, mask = smears[k % len(smears)]
         shift = np.random.default_rng(k).integers(0, 750, 2).tolist()
-        side, label = "val" if k % 5 == 0 else "train", LISC_CLASSES[k % len(LISC_CLASSES)]
+        side, label = "val" if k % 5 == 0 else "train", LISC_CLASSES[k // 5 % len(LISC_CLASSES)]
         for kind, pixels in (("image", image), ("mask", np.where(mask > 0, 255, 0).astype(np.uint8))):
             path = folder / side / kind / label / f"{k}.{'jpg' if kind == 'image' else 'png'}"
             path.parent.mkdir(parents=True, exist_ok=True)
