@@ -4,10 +4,12 @@ Targets follow torchvision's detection models. Coordinates are continuous: pixel
 """
 
 import dataclasses
+import os
 import pickle
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ from maskrcnn.inference.image_io import readable
 
 COMPARTMENTS = ("whole-cell", "nucleus")
 MASKS_TO_LOOK_AT = 60  # to decide what the masks of a data set mean
+_Read = tuple[Sample, list[str], list[str]]  # with the kinds of its masks, and remarks
+READERS = min(4, os.cpu_count() or 1)  # threads
 SHOWN = 5  # files that are left out for one reason
 
 
@@ -105,24 +109,51 @@ def read_dataset(
         raise ValueError(f"compartment {compartment!r} is not known; choose {' or '.join(COMPARTMENTS)}")
     dataset = SmearDataset([], [], tuple(class_names))
     meaning = meaning or MaskMeaning(look_at_masks(records), tuple(class_names))
-    remarks: list[tuple[str, ImageRecord]] = []
-    for record in tqdm(records, "reading", unit="image", disable=None if progress else True, leave=False):
-        annotated = sample = None  # else the last image would stay in memory, at full size, while this one is read
+
+    def read(record: ImageRecord) -> _Read | RecordError:
         try:
             annotated = read_annotated(record, meaning, keep_empty)
             sample = make_sample(annotated, record, class_names, compartment, pixels)
         except RecordError as error:
-            dataset.skipped += error.skipped
-            continue
-        dataset.records.append(record)
-        dataset.samples.append(within(sample, max_side))
-        dataset.mask_kinds.update(annotated.kinds)
-        remarks += [(remark, record) for remark in dict.fromkeys(annotated.remarks)]
-    dataset.remarks = _once_each(remarks)
+            return error
+        return within(sample, max_side), annotated.kinds, annotated.remarks
+
+    _add(dataset, records, _in_threads(read, records, progress))
     _drop_fragments(dataset)
     if records and not dataset.records:
         raise DataError("\n  ".join([f"none of {len(records)} images can be used:", *listed(dataset.skipped)]))
     return dataset
+
+
+def _add(dataset: SmearDataset, records: Sequence[ImageRecord], found: Iterable[_Read | RecordError]) -> None:
+    """Add what was read of the records, what was left out, and remarks."""
+    remarks: list[tuple[str, ImageRecord]] = []
+    for record, each in zip(records, found, strict=True):
+        if isinstance(each, RecordError):
+            dataset.skipped += each.skipped
+            continue
+        sample, kinds, remarked = each
+        dataset.records.append(record)
+        dataset.samples.append(sample)
+        dataset.mask_kinds.update(kinds)
+        remarks += [(remark, record) for remark in dict.fromkeys(remarked)]
+    dataset.remarks = _once_each(remarks)
+
+
+def _in_threads(
+    read: Callable[[ImageRecord], _Read | RecordError], records: Sequence[ImageRecord], progress: bool
+) -> Iterator[_Read | RecordError]:
+    """What `read` returns for each record, in order. Decoding and array operations let other threads run; each of these has
+    one image at full size in memory."""
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from tqdm(
+            pool.map(read, records),
+            "reading",
+            len(records),
+            unit="image",
+            disable=None if progress else True,
+            leave=False,
+        )
 
 
 def _drop_fragments(dataset: SmearDataset) -> None:

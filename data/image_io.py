@@ -28,6 +28,7 @@ MERGED = (
     "to keep touching cells apart, give each a number of its own"
 )
 UNION = 0.9  # fraction of a mask that others show as well, and of these that lie within it, for it to be their union
+MARGIN = 16  # pixels around what a mask marks: more than the thickness of any line that is looked for
 TWINS = 0.8  # IoU of cells that are probably one, annotated twice
 
 
@@ -95,6 +96,7 @@ def _read_mask(record: ImageRecord, file: MaskFile, size: tuple[int, int], meani
     mask = read_mask_values(file.path)
     indices = None if mask.indices is None else align_mask(mask.indices, record, file, size)
     aligned = MaskValues(align_mask(mask.values, record, file, size), mask.source, indices)
+    aligned, top, left = around_marks(aligned)
     has_class = file.label is not None
     told = meaning.is_told and not (has_class and meaning.kind == CLASSES)  # the class need not be in the mask
     kind = meaning.kind if told else kind_of_mask(aligned, meaning.kind, has_class)
@@ -102,12 +104,30 @@ def _read_mask(record: ImageRecord, file: MaskFile, size: tuple[int, int], meani
         found = cells_of_mask(aligned, kind, has_class, meaning.classes)
     except MaskError as error:
         raise RecordError(Skipped(file.path, str(error))) from error
-    named = [cell._replace(label=file.label or cell.label) for cell in found.cells]
+    named = [moved(cell, top, left)._replace(label=file.label or cell.label) for cell in found.cells]
     cells = [joined(named, size)] if file.one_cell and named else named
     remarks = [*found.remarks, TURNED] if _turned_alone(record, file) else found.remarks
     if any(cell.region.is_component and looks_merged(cell.region) for cell in cells):
         remarks = [*remarks, MERGED]
     return _Found(file, kind, cells, remarks)
+
+
+def around_marks(mask: MaskValues) -> tuple[MaskValues, int, int]:
+    """The part of a mask that is not 0, with a margin, and its first row and column: what a mask means is seen there, and
+    most masks mark little."""
+    marked = mask.values != 0
+    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    if not len(rows):
+        return mask, 0, 0
+    top, left = max(int(rows[0]) - MARGIN, 0), max(int(columns[0]) - MARGIN, 0)
+    part = slice(top, rows[-1] + 1 + MARGIN), slice(left, columns[-1] + 1 + MARGIN)
+    return MaskValues(mask.values[part], mask.source, None if mask.indices is None else mask.indices[part]), top, left
+
+
+def moved(cell: Cell, down: int, right: int) -> Cell:
+    """A cell elsewhere."""
+    region, nucleus = cell.region.moved(down, right), cell.nucleus and cell.nucleus.moved(down, right)
+    return cell._replace(region=region, nucleus=nucleus)
 
 
 def _without_unions(found: Sequence[_Found], size: tuple[int, int], remarks: list[str]) -> list[_Found]:

@@ -30,6 +30,10 @@ class Region(NamedTuple):
         """Its rows and columns in the image."""
         return slice(self.top, self.top + self.mask.shape[0]), slice(self.left, self.left + self.mask.shape[1])
 
+    def moved(self, down: int, right: int) -> "Region":
+        """The same mask elsewhere."""
+        return self._replace(top=self.top + down, left=self.left + right)
+
 
 def region_of(mask: BoolMask, top: int = 0, left: int = 0) -> Region | None:
     """The region of a mask [H, W] whose first pixel is (top, left) of the image; None for a mask without a pixel."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import data.dataset as dataset_module
 from data.dataset import SmearDataset, listed, read_dataset
 from data.image_io import Annotated
 from data.masks import Cell
@@ -413,7 +414,8 @@ def test_an_image_none_of_whose_cells_is_left_is_not_trained_on_as_one_without_c
     assert len(read(cells, specks, empty)[1][1]["labels"]) == 2  # at full size nothing is lost
 
 
-def test_one_image_at_a_time_is_in_memory_at_full_size(tmp_path):
+def test_as_many_images_as_threads_are_in_memory_at_full_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_module, "READERS", 1)
     size = (1000, 1500)
     records = [polygon_record(tmp_path, (20, 20, 700, 700), size=size) for _ in range(3)]
 

@@ -4,12 +4,15 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from data import image_io
-from data.image_io import align_mask, read_annotated
-from data.mask_kinds import BINARY, CODES, INSTANCES, MaskMeaning
-from data.mask_values import read_mask_values
+from data.image_io import align_mask, around_marks, moved, read_annotated
+from data.mask_kinds import BINARY, CODES, INSTANCES, MaskMeaning, possible_kinds
+from data.mask_values import MaskValues, read_mask_values
+from data.masks import MaskError, cells_of_mask
 from data.records import ImageRecord, MaskFile, RecordError, Shape
 from maskrcnn.inference.image_io import ImageError, load_image, orientation
 
@@ -115,6 +118,41 @@ def test_a_mask_of_one_cell_is_one_cell_whatever_its_parts(record):
     file = record.masks[0]._replace(one_cell=True)
     [cell] = read_annotated(record._replace(masks=(file,)), MaskMeaning(BINARY, ("disc",))).cells
     assert (cell.label, cell.region.box, int(cell.region.mask.sum())) == ("disc", (2, 2, 18, 8), 72)
+
+
+@given(
+    corner=st.tuples(st.integers(-12, 70), st.integers(-12, 90)),
+    radii=st.lists(st.integers(3, 14), min_size=1, max_size=4),
+    values=st.sampled_from([(255,), (1, 2, 3), (100, 255), (1, 255), (75, 100)]),
+    ring=st.booleans(),
+)
+def test_only_what_a_mask_marks_is_looked_at_and_nothing_changes(corner, radii, values, ring):
+    """Discs in a row, or their outlines, at any place of the image and over its border."""
+    y, x = np.mgrid[:96, :120]
+    mask = np.zeros((96, 120), np.int64)
+    for k, radius in enumerate(radii):
+        distance = np.hypot(y - corner[0] - 16, x - corner[1] - 30 * k)
+        mask[(distance <= radius) & (distance >= (radius - 2 if ring else 0))] = values[k % len(values)]
+    whole = MaskValues(mask, "greys")
+    part, top, left = around_marks(whole)
+    assert possible_kinds(part) == possible_kinds(whole)
+    expected, found = (_cells_or_reason(each) for each in (whole, part))
+    if isinstance(expected, str):
+        assert found == expected
+    else:
+        assert [_pixels(moved(cell, top, left)) for cell in found] == [_pixels(cell) for cell in expected]
+
+
+def _cells_or_reason(mask):
+    try:
+        return cells_of_mask(mask, possible_kinds(mask)[0], True, ("a",)).cells
+    except MaskError as error:
+        return str(error)
+
+
+def _pixels(cell):
+    nucleus = cell.nucleus and (cell.nucleus.box, cell.nucleus.mask.tobytes())
+    return cell.region.box, cell.region.mask.tobytes(), nucleus, cell.grey_label
 
 
 def test_a_kind_that_is_forced_holds_for_masks_that_could_not_have_it(record):
