@@ -99,7 +99,7 @@ def _numbered_cells(values: Values, kind: str) -> MaskCells:
 def _cells_of_indices(mask: MaskValues, class_names: Sequence[str]) -> list[Cell]:
     if mask.source == "colours" and mask.values.any():
         raise MaskError(f"has colours, and no numbers that a class could be told by; {INDICES}")
-    values = without_void(mask.values if mask.indices is None else mask.indices)
+    values = mask.values if mask.indices is None else without_void(mask.indices)
     check_has_no_boundaries(values)
     values = without_thin_lines(values)
     if values.max(initial=0) > max(MAX_CLASSES, len(class_names)):
@@ -149,9 +149,8 @@ def nucleus(values: Values, region: Region, plain: BoolMask) -> Region | None:
         return None
     bright = greys > (levels[0] + levels[-1]) / 2
     dark = region.mask & ~bright
-    dark = (
-        dark if plain.all() else ndimage.binary_opening(dark, EIGHT_CONNECTED)
-    )  # soft edges of the cell are dark, too
+    if not plain.all():  # soft edges of the cell are dark, too
+        dark = ndimage.binary_opening(dark, EIGHT_CONNECTED)
     return region_of(dark if is_enclosed(dark, region.mask) else bright, region.top, region.left)
 
 
