@@ -22,7 +22,6 @@ TURNED = (
     "contact sheet of python -m data check whether the outlines lie on the cells"
 )
 
-
 MERGED = (
     "what looks like several cells that touch, or like the lobes of a nucleus, is one cell, since its pixels are connected; "
     "to keep touching cells apart, give each a number of its own"
@@ -104,7 +103,7 @@ def _read_mask(record: ImageRecord, file: MaskFile, size: tuple[int, int], meani
         found = cells_of_mask(aligned, kind, has_class, meaning.classes)
     except MaskError as error:
         raise RecordError(Skipped(file.path, str(error))) from error
-    named = [moved(cell, top, left)._replace(label=file.label or cell.label) for cell in found.cells]
+    named = [cell.moved(top, left)._replace(label=file.label or cell.label) for cell in found.cells]
     cells = [joined(named, size)] if file.one_cell and named else named
     remarks = [*found.remarks, TURNED] if _turned_alone(record, file) else found.remarks
     if any(cell.region.is_component and looks_merged(cell.region) for cell in cells):
@@ -122,12 +121,6 @@ def around_marks(mask: MaskValues) -> tuple[MaskValues, int, int]:
     top, left = max(int(rows[0]) - MARGIN, 0), max(int(columns[0]) - MARGIN, 0)
     part = slice(top, rows[-1] + 1 + MARGIN), slice(left, columns[-1] + 1 + MARGIN)
     return MaskValues(mask.values[part], mask.source, None if mask.indices is None else mask.indices[part]), top, left
-
-
-def moved(cell: Cell, down: int, right: int) -> Cell:
-    """A cell elsewhere."""
-    region, nucleus = cell.region.moved(down, right), cell.nucleus and cell.nucleus.moved(down, right)
-    return cell._replace(region=region, nucleus=nucleus)
 
 
 def _without_unions(found: Sequence[_Found], size: tuple[int, int], remarks: list[str]) -> list[_Found]:

@@ -49,6 +49,11 @@ class Cell(NamedTuple):
     nucleus: Region | None = None  # None: it is not marked
     grey_label: str | None = None  # the class whose codes are exactly its greys
 
+    def moved(self, down: int, right: int) -> "Cell":
+        """The same cell elsewhere."""
+        region, nucleus = self.region.moved(down, right), self.nucleus and self.nucleus.moved(down, right)
+        return self._replace(region=region, nucleus=nucleus)
+
 
 class MaskCells(NamedTuple):
     """What a mask shows."""

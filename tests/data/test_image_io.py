@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data import image_io
-from data.image_io import align_mask, around_marks, moved, read_annotated
+from data.image_io import align_mask, around_marks, read_annotated
 from data.mask_kinds import BINARY, CODES, INSTANCES, MaskMeaning, possible_kinds
 from data.mask_values import MaskValues, read_mask_values
 from data.masks import MaskError, cells_of_mask
@@ -140,7 +140,7 @@ def test_only_what_a_mask_marks_is_looked_at_and_nothing_changes(corner, radii, 
     if isinstance(expected, str):
         assert found == expected
     else:
-        assert [_pixels(moved(cell, top, left)) for cell in found] == [_pixels(cell) for cell in expected]
+        assert [_pixels(cell.moved(top, left)) for cell in found] == [_pixels(cell) for cell in expected]
 
 
 def _cells_or_reason(mask):
