@@ -16,7 +16,7 @@ from tqdm import tqdm
 from data.arguments import add_data_options, read_options
 from data.augment import Augmentation
 from data.dataset import SmearDataset
-from data.image_size import MAX_SIZE, size_for_cells
+from data.image_size import MAX_SIZE, model_sizes, scales_of, size_for_cells, training_scale
 from data.inspect.anchor_fit import anchor_fit
 from data.inspect.report import write_dataset_report
 from data.loader import OVERSIZE, Loader, stored_size
@@ -31,6 +31,7 @@ from maskrcnn.evaluation.validate import selection_metric, validate
 from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import autocast, best_device
 from maskrcnn.inference.export import check_writable
+from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.training.arguments import parse_arguments
 from maskrcnn.training.overrides import parse_overrides
 from maskrcnn.training.plots import plot_examples
@@ -67,9 +68,11 @@ def train(args: argparse.Namespace) -> int:
         seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
         saved = {"arguments": arguments, "history": [], "trained_on": seen, "validated_on": fingerprints(splits.val)}
         saved["colours"] = ColourRange.of(image for image, _ in splits.train).quantiles
+        saved["scale"] = training_scale(splits.train, model.transform).entries()
         if warning := overlap_warning(saved["validated_on"], seen):
             print(warning, file=sys.stderr)
-    images = {name: saved[name] for name in ("trained_on", "validated_on", "colours") if name in saved}
+    images = {name: saved[name] for name in ("trained_on", "validated_on", "colours", "scale") if name in saved}
+    scale = TrainingScale.of_checkpoint(saved)
     device = best_device()
     model.to(device)
     history: list[dict[str, Any]] = saved["history"]
@@ -83,7 +86,8 @@ def train(args: argparse.Namespace) -> int:
     eval_model = cast(MaskRCNN, ema.module) if ema else model  # the one that is validated and saved
     if args.resume:
         restore(saved, model, ema, optimizer, clock)
-    phases = open_phases(args, model, splits.train, clock, augmentation)
+    phases = open_phases(args, model, splits.train, clock, augmentation, scale)
+    val_scales = scales_of(splits.val, scale)
     args.out.mkdir(parents=True, exist_ok=True)
     write_config(args.out, saved["arguments"], model)
     describe_run(args, model, splits)
@@ -111,7 +115,7 @@ def train(args: argparse.Namespace) -> int:
 
                 # Forward: five losses, added up.
                 with autocast(device, args.precision):
-                    losses = model(batch, targets, resize=augmentation is None)
+                    losses = model(batch, targets, scale=1.0 if augmentation else None)
                 loss = torch.stack(list(losses.values())).sum()
                 if not math.isfinite(loss.item()):
                     raise FloatingPointError(f"the loss is {loss.item()} at step {clock.step}; try a lower --lr")
@@ -151,7 +155,8 @@ def train(args: argparse.Namespace) -> int:
 
             # Validate, save, log.
             begun_validation = time.monotonic()
-            entry |= validate(eval_model, tqdm(splits.val, "validating", leave=False, disable=None), args.precision)
+            bar = tqdm(splits.val, "validating", leave=False, disable=None)
+            entry |= validate(eval_model, bar, args.precision, val_scales)
             clock.validation_seconds = time.monotonic() - begun_validation
             is_best = all(selection_metric(entry) > selection_metric(earlier) for earlier in history)
             longer = [*history, {**entry, "minutes": clock.seconds / 60}]
@@ -236,7 +241,12 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
 
 
 def open_phases(
-    args: argparse.Namespace, model: MaskRCNN, dataset: SmearDataset, clock: RunClock, augmentation: Augmentation | None
+    args: argparse.Namespace,
+    model: MaskRCNN,
+    dataset: SmearDataset,
+    clock: RunClock,
+    augmentation: Augmentation | None,
+    scale: TrainingScale | None,
 ) -> list[tuple[Loader, float]]:
     """(loader, end of its phase as a fraction of the run): synthetic images, in part in colours of other laboratories, and
     real ones, if asked for also in such colours, both with copy-paste and crops; then real images without. Copy-paste
@@ -245,19 +255,26 @@ def open_phases(
     strange = dataclasses.replace(augmentation, laboratory=augmentation.pretrain_laboratory) if augmentation else None
     plain = dataclasses.replace(augmentation, copies=0.0, laboratory=0.0, crop=0) if augmentation else None
 
-    def open_loaders(images: SmearDataset, class_balance: float, *augmentations: Augmentation | None) -> list[Loader]:
-        sizes = [model.transform.resized_size(sample.size) for sample in images.samples]
+    def open_loaders(
+        images: SmearDataset,
+        scales: Sequence[float | None],
+        class_balance: float,
+        *augmentations: Augmentation | None,
+    ) -> list[Loader]:
+        sizes = model_sizes(images, model.transform, scales)
         stored = images.downscaled([stored_size(size) for size in sizes]) if augmentation else images
         device = best_device()
         return [
             Loader(stored, args.batch_size, device, each, sizes, class_balance=class_balance) for each in augmentations
         ]
 
-    copy_paste, no_copy_paste = open_loaders(dataset, args.class_balance, augmentation, plain)
+    copy_paste, no_copy_paste = open_loaders(
+        dataset, scales_of(dataset, scale), args.class_balance, augmentation, plain
+    )
     phases = [(copy_paste, 1 - args.lr_decay_fraction), (no_copy_paste, 1.0)]
     if clock.progress < args.pretrain_fraction:
         synthetic = pretraining_set(dataset, seed=args.seed, compartment=args.compartment)
-        phases.insert(0, (*open_loaders(synthetic, 0.0, strange), args.pretrain_fraction))
+        phases.insert(0, (*open_loaders(synthetic, [None] * len(synthetic), 0.0, strange), args.pretrain_fraction))
     return phases
 
 
@@ -274,10 +291,12 @@ def report_best(args: argparse.Namespace, splits: Splits, history: list[dict[str
     model, saved = load_checkpoint(args.out / "best.pt")
     model.to(best_device())
     pictures = args.out / "predictions.png"
-    plot_examples(model, splits.val, args.precision).savefig(pictures, dpi=100)
+    known = TrainingScale.of_checkpoint(saved)
+    scales = scales_of(splits.val, known)
+    plot_examples(model, splits.val, args.precision, scales=scales, known=known).savefig(pictures, dpi=100)
     files = [str(record.image) for record in splits.val.records]
     bar = tqdm(splits.val, "evaluating", leave=False, disable=None)
-    result = evaluate(model, bar, args.precision, files=files, groups=splits.val_groups)
+    result = evaluate(model, bar, args.precision, files=files, groups=splits.val_groups, scales=scales, known=known)
     note = checkpoint_note(history, saved)
     notes = f"{note}\n\n{(args.out / 'data.txt').read_text(encoding='utf-8')}"
     title = f"{args.out}: {args.data}"

@@ -19,10 +19,10 @@ from data.dataset import listed
 from data.formats.files import key, normal
 from data.opening import AnnotatedImages
 from data.records import MULTI_CLASS, DataError, ImageRecord
-from data.regions import Region, run_lengths
 from data.samples import Sample
 from maskrcnn.inference.export import compress_runs
 from maskrcnn.inference.image_io import open_image, orientation
+from maskrcnn.regions import Region, run_lengths
 
 # What label maps cannot hold.
 OVERLAP = "pixels belonged to two cells; each now belongs to the later one"

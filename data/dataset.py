@@ -22,11 +22,11 @@ from data.image_io import read_annotated
 from data.mask_kinds import MaskMeaning, kind_of_dataset
 from data.mask_values import read_mask_values
 from data.records import DataError, ImageRecord, RecordError, Skipped
-from data.regions import paste_regions
 from data.samples import Sample, downscale, make_sample, within, without_fragments
 from maskrcnn.config import LISC_CLASSES
 from maskrcnn.images import Size
 from maskrcnn.inference.image_io import readable
+from maskrcnn.regions import paste_regions
 
 COMPARTMENTS = ("whole-cell", "nucleus")
 MASKS_TO_LOOK_AT = 60  # to decide what the masks of a data set mean

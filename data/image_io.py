@@ -12,10 +12,10 @@ from data.mask_kinds import CLASSES, MaskMeaning, kind_of_mask
 from data.mask_values import MaskValues, read_mask_values
 from data.masks import Cell, MaskError, cells_of_mask, looks_merged
 from data.records import ImageRecord, MaskFile, RecordError, Skipped
-from data.regions import Region, region_of, union
 from data.shapes import rasterize
 from maskrcnn.boxes import iou
 from maskrcnn.inference.image_io import ImageError, load_image, orientation
+from maskrcnn.regions import Region, intersection, region_of, union
 
 TURNED = (
     "image and mask are each turned as their own EXIF or TIFF tags say, and only one of them has such a tag; look in the "
@@ -216,6 +216,5 @@ def _has_twins(cells: Sequence[Cell]) -> bool:
 
 
 def _mask_iou(a: Region, b: Region) -> float:
-    size = max(a.box[3], b.box[3]), max(a.box[2], b.box[2])
-    first, second = union([a], size), union([b], size)
-    return float((first & second).sum() / (first | second).sum())
+    shared = intersection(a, b)
+    return shared / (int(a.mask.sum()) + int(b.mask.sum()) - shared)

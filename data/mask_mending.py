@@ -9,7 +9,7 @@ from scipy import ndimage
 from data.mask_kinds import BINARY, VOID, boundary_value
 from data.mask_levels import LISC_GREYS, grey_levels, in_squares, present_values, without_edges
 from data.mask_values import rgb_of
-from data.regions import BoolMask, regions_of_label_map
+from maskrcnn.regions import BoolMask, regions_of_label_map
 
 Values = NDArray[np.int64]
 

@@ -23,7 +23,7 @@ from data.mask_mending import (
     without_thin_lines,
 )
 from data.mask_values import COLOUR_LEVELS, MaskValues
-from data.regions import BoolMask, Region, region_of, regions_of_label_map
+from maskrcnn.regions import BoolMask, Region, region_of, regions_of_label_map
 
 LARGE_PART = 0.5  # of the largest part of a number, for another one to be a cell of its own
 # Of cells that touch: half of the thickness of the thicker one, in pixels; at which fractions of it they are cut apart; how

@@ -15,9 +15,9 @@ from data.mask_kinds import CODES
 from data.mask_values import MaskValues
 from data.masks import Cell, cells_of_mask
 from data.records import ImageRecord, RecordError, Skipped
-from data.regions import Region, downscale_region
 from maskrcnn.config import LISC_CLASSES
 from maskrcnn.images import Size
+from maskrcnn.regions import Region, downscale_region
 
 MAX_AREA = 0.8  # fraction of the image: no cell is so large, so the mask is inverted or white all over
 # A component of a mask is a stray fragment of the annotation, as in LISC's lymphocytes 3, 9 and 10, if it is tiny beside the

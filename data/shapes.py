@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Ring, RunLengths, Shape
-from data.regions import BoolMask, Region, region_of
+from maskrcnn.regions import BoolMask, Region, region_of
 
 CORNERS = 180  # of the polygon that stands for an ellipse; its area is 0.02 % too small
 VISIBLE = 0.25  # fraction of a shape's bounding box; a circle around a corner of the image has as much

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from data.synthetic.smear import draw_smear
 from maskrcnn import MaskRCNN
-from maskrcnn.heads import confident_objects
+from maskrcnn.inference.objects import Objects, confident
 from maskrcnn.visualization import stages as v
 from maskrcnn.visualization.drawing import draw_image, draw_objects
 from maskrcnn.weights import load_checkpoint
@@ -48,8 +48,9 @@ def walkthrough(model: MaskRCNN, image: Tensor) -> Figure:
     model.transform.min_size = round(model.config.min_size * SIZE[1] / TRAINED_HEIGHT)
     stages = dict(model.stages([image]))
     result = stages["results"][0]
-    objects = confident_objects({**result, "index": torch.arange(len(result["scores"]))}, SCORE_THRESHOLD)
-    if not len(objects["scores"]):
+    index = torch.tensor(confident(Objects.of_result(result), SCORE_THRESHOLD), dtype=torch.int64)
+    objects = {name: value[index] for name, value in result.items()}
+    if not len(index):
         raise ValueError("the model detects nothing in this image; train it longer, or choose another --seed")
     figure = Figure(figsize=(19, 6.6))
     axes = [figure.add_axes((0.005 + 0.1665 * (i % 6), 0.53 - 0.5 * (i // 6), 0.152, 0.36)) for i in range(12)]
@@ -57,7 +58,7 @@ def walkthrough(model: MaskRCNN, image: Tensor) -> Figure:
     for i in (1, 3, 4, 5, 6, 7, 9):  # the pictures that are drawn on the image as the model gets it
         v.draw_batch(axes[i], stages["images"], model.transform)
     _draw_first_stage(axes, stages)
-    _draw_second_stage(axes, stages, model.config.class_names, objects["index"])
+    _draw_second_stage(axes, stages, model.config.class_names, index)
     draw_objects(axes[11], image, objects, model.config.class_names)
     _add_titles(axes)
     return figure

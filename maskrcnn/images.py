@@ -62,14 +62,18 @@ class ImageTransform:
         self.mask_interpolation = mask_interpolation
         self.antialias = antialias
 
+    def scale_of(self, size: Size) -> float:
+        """The scale at which an image of this size is shown to the model, if no other is given."""
+        return min(self.min_size / min(size), self.max_size / max(size))
+
     def resized_size(self, size: Size) -> Size:
         """The size that an image of this size is resized to."""
-        scale = min(self.min_size / min(size), self.max_size / max(size))
+        scale = self.scale_of(size)
         return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
 
-    def preprocess(self, images: Sequence[Tensor], resize_images: bool = True) -> Batch:
-        """images: float [3, H_i, W_i] in 0..1, each of its own size. resize_images: False to normalise and pad only. Raises
-        ValueError for anything else."""
+    def preprocess(self, images: Sequence[Tensor], scale: float | None = None) -> Batch:
+        """images: float [3, H_i, W_i] in 0..1, each of its own size. scale: by which all are resized, 1 to normalise and pad
+        only; None: each by its own, see `resized_size`. Raises ValueError for anything else."""
         if not len(images):
             raise ValueError("no images: give a list of at least one float tensor [3, H, W]")
         for i, image in enumerate(images):
@@ -77,14 +81,15 @@ class ImageTransform:
         mean = images[0].new_tensor(self.mean)[:, None, None]
         std = images[0].new_tensor(self.std)[:, None, None]
         normalised = [((image - mean) / std)[None] for image in images]
-        sizes = [self.resized_size(image_size(x)) if resize_images else image_size(x) for x in normalised]
+        given = [image_size(image) for image in images]
+        sizes = [self.resized_size(size) if scale is None else scaled_size(size, scale) for size in given]
         resized = [resize(x, size, antialias=self.antialias) for x, size in zip(normalised, sizes, strict=True)]
         height = _round_up(max(h for h, _ in sizes), self.size_divisible)
         width = _round_up(max(w for _, w in sizes), self.size_divisible)
         # Padding with 0 after normalising is padding with the mean colour.
         padded = [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in resized]
         pixels = torch.cat(padded).contiguous(memory_format=torch.channels_last)
-        return Batch(pixels, sizes, [image_size(image) for image in images])
+        return Batch(pixels, sizes, given)
 
     def denormalize(self, batch: Batch, i: int) -> Tensor:
         """Image i of a batch in its original colours, padding included: [3, H, W] in 0..1."""
@@ -115,6 +120,12 @@ def scale_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
     """Boxes [N, 4] in an image of `size` -> the same boxes when that image is resized to `new_size`."""
     y, x = new_size[0] / size[0], new_size[1] / size[1]
     return boxes * boxes.new_tensor([x, y, x, y])
+
+
+def scaled_size(size: Size, scale: float) -> Size:
+    """A size times a scale, in whole pixels, 1 or more."""
+    # 480 * (256 / 480) may be a rounding below 256.
+    return max(1, math.floor(size[0] * scale + 1e-6)), max(1, math.floor(size[1] * scale + 1e-6))
 
 
 def image_size(image: Tensor) -> Size:
@@ -150,18 +161,27 @@ def check_target(target: dict[str, Tensor], i: int, size: Size, num_classes: int
             f"target {i}: {n} labels, boxes {tuple(boxes.shape)}, masks {tuple(masks.shape)}; "
             f"expected boxes ({n}, 4) and masks {(n, *size)} for an image of {size[0]} x {size[1]} (height x width)"
         )
+    check_boxes(boxes, labels, f"target {i}", num_classes)
+    if n and not masks.is_cuda and float(masks.max()) > 1.01:  # interpolation may leave a soft mask a rounding above 1
+        raise ValueError(f"target {i} has masks with values up to {float(masks.max()):g}; expected 0 and 1")
+
+
+def check_boxes(boxes: Tensor, labels: Tensor, where: str, num_classes: int) -> None:
+    """Raise ValueError, saying where, unless boxes are [N, 4] with an area and labels [N] in 1..num_classes."""
+    if boxes.dim() != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"{where} has boxes {tuple(boxes.shape)} and labels {tuple(labels.shape)}; expected [N, 4] and [N]"
+        )
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
     if not bool(has_area.all()):
         bad = boxes[~has_area][0].tolist()
         raise ValueError(
-            f"target {i} has a box without finite area, {bad}; boxes are (x1, y1, x2, y2) with x2 > x1 and y2 > y1"
+            f"{where} has a box without finite area, {bad}; boxes are (x1, y1, x2, y2) with x2 > x1 and y2 > y1"
         )
-    if n and (int(labels.min()) < 1 or int(labels.max()) > num_classes):
+    if len(labels) and (int(labels.min()) < 1 or int(labels.max()) > num_classes):
         raise ValueError(
-            f"target {i} has labels {labels.unique().tolist()}; expected 1 to {num_classes} (0 is background)"
+            f"{where} has labels {labels.unique().tolist()}; expected 1 to {num_classes} (0 is background)"
         )
-    if n and not masks.is_cuda and float(masks.max()) > 1.01:  # interpolation may leave a soft mask a rounding above 1
-        raise ValueError(f"target {i} has masks with values up to {float(masks.max()):g}; expected 0 and 1")
 
 
 def resize(images: Tensor, size: Size, mode: str = "bilinear", antialias: bool = False) -> Tensor:

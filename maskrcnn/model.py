@@ -9,8 +9,17 @@ from torch import Tensor, nn
 from maskrcnn.backbone import Features, FinestLevel, ResNet, ResNetFPN, norm_layer
 from maskrcnn.boxes import expand
 from maskrcnn.config import Config
-from maskrcnn.heads import BoxHead, BoxPostProcessor, MaskHead, box_loss, mask_loss, mask_targets, restore
-from maskrcnn.images import Batch, ImageTransform, Targets, image_size
+from maskrcnn.heads import (
+    BoxHead,
+    BoxPostProcessor,
+    Detections,
+    MaskHead,
+    box_loss,
+    mask_loss,
+    mask_targets,
+    restore,
+)
+from maskrcnn.images import Batch, ImageTransform, Targets, check_boxes, image_size, scale_boxes
 from maskrcnn.matching import BalancedSampler
 from maskrcnn.roi import RoIFeatures, RoIPooler, RoISampler
 from maskrcnn.rpn import AnchorGenerator, ProposalSelector, RPNHead, RPNLosses, RPNTargetAssigner, rpn_loss
@@ -27,7 +36,8 @@ class MaskRCNN(nn.Module):
 
     `model(images, targets)` in training is a dict of five losses; `model(images)` in evaluation a list of dicts with
     boxes [D, 4], labels [D], scores [D] and masks [D, 1, H, W] (probabilities), in pixels of the original images.
-    `model.losses(images, targets)` gives the losses in either mode, `model.stages(...)` the output of every stage.
+    `model.losses(images, targets)` gives the losses in either mode, `model.stages(...)` the output of every stage,
+    `model.masks(images, boxes, labels)` the masks of given boxes.
     """
 
     def __init__(self, config: Config | None = None) -> None:
@@ -71,32 +81,52 @@ class MaskRCNN(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None, resize: bool = True
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None, scale: float | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Losses in training (ValueError without targets), detections in evaluation. resize: see `stages`."""
+        """Losses in training (ValueError without targets), detections in evaluation. scale: see `stages`."""
         if not self.training:
-            return final_output(self.stages(images, resize=resize))
+            return final_output(self.stages(images, scale=scale))
         if targets is None:
             raise ValueError("in training the model needs targets; call model.eval() first to detect")
-        return self.losses(images, targets, resize)
+        return self.losses(images, targets, scale)
 
     def losses(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]], resize: bool = True
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]], scale: float | None = None
     ) -> dict[str, Tensor]:
         """The five losses, in training and in evaluation mode: L = L_cls + L_box + L_mask (sec. 3), and the RPN's two."""
-        return final_output(self.stages(images, targets, resize))
+        return final_output(self.stages(images, targets, scale))
+
+    def masks(
+        self, images: Sequence[Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor], scale: float | None = None
+    ) -> list[Tensor]:
+        """The masks of boxes that the caller gives, as a correction tool does: [N_i, 1, H, W] probabilities for each image.
+
+        boxes: [N_i, 4] in pixels of that image; labels: [N_i] in 1..K, of which class each mask is; scale: see `stages`.
+        Raises ValueError for anything else.
+        """
+        batch = self.transform.preprocess(images, scale)
+        for i, (of_image, classes) in enumerate(zip(boxes, labels, strict=True)):
+            check_boxes(of_image, classes, f"image {i}", self.config.num_classes)
+        sizes = zip(boxes, batch.original_sizes, batch.sizes, strict=True)
+        resized = [scale_boxes(of_image.float(), *size) for of_image, *size in sizes]
+        rois = [expand(of_image, self.config.mask_roi_padding) for of_image in resized]
+        pooled = self._pool_masks(self.backbone(batch.pixels), rois)
+        predicted = self.mask_head(pooled.roi_features, torch.cat(list(labels))).probabilities()
+        given = Detections(resized, list(labels), [of_image.new_ones(len(of_image)) for of_image in resized])
+        return [result["masks"] for result in restore(batch, given, rois, predicted)]
 
     def stages(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None, resize: bool = True
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None, scale: float | None = None
     ) -> Iterator[Stage]:
         """Run the model and yield every stage's name and output in order; stop anywhere.
 
-        resize: False for images that have the model's size already, or are parts of images that have.
+        scale: by which the images are resized; 1 for images that have the model's size already, or are parts of images that
+        have. None: the shorter side of each becomes Config.min_size (3.1).
 
         With targets it runs the training path, in train() and eval() mode alike, and ends with ("losses", ...); without
         targets it detects and ends with ("results", ...). Gradients follow the caller's mode (`torch.no_grad`).
         """
-        batch = self.transform.preprocess(images, resize)
+        batch = self.transform.preprocess(images, scale)
         gt = None if targets is None else self.transform.preprocess_targets(targets, batch, self.config.num_classes)
         yield "images", batch
         features = self.backbone(batch.pixels)

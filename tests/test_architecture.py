@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # written out, as maskrcnn.__init__. Config is high up because its values reach a stage as arguments, never as a Config.
 ORDER = {
     "maskrcnn": """
-        describe boxes
+        describe boxes regions
         kernels
         rpn.nms roi.align images matching
         backbone rpn roi heads
@@ -30,7 +30,7 @@ ORDER = {
     """,
     "data": """
         __init__ records colour
-        regions classes
+        classes
         shapes
         formats
         mask_values laboratory
@@ -241,7 +241,7 @@ def test_a_circle_is_found_and_a_fork_is_none():
         ("maskrcnn.boxes", "maskrcnn.describe"),  # of one row
         ("maskrcnn.kernels.group_norm", "maskrcnn.images"),
         ("maskrcnn.model", "maskrcnn.weights.checkpoint"),
-        ("maskrcnn.inference.tta", "maskrcnn.evaluation.iou"),
+        ("maskrcnn.inference.detect", "maskrcnn.evaluation.iou"),
         ("maskrcnn.training.schedule", "data.dataset"),
         ("data.records", "data.dataset"),
         ("data.inspect.report", "data.synthetic.cell"),

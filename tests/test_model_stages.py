@@ -206,12 +206,12 @@ def test_images_that_are_not_to_be_resized_are_normalised_and_padded_alone():
         other.load_state_dict(model.state_dict())
         image, target = torch.rand(3, height, width), rectangles((height, width), [(5, 5, 30, 30)], [1])
         torch.manual_seed(1)
-        losses = model.losses([image], [target], resize=False)
+        losses = model.losses([image], [target], scale=1.0)
         torch.manual_seed(1)
         assert losses == other.eval().losses([image], [target])
         assert losses != model.losses([image], [target])
-        assert dict(model.stages([image], resize=False))["images"].pixels.shape[-2:] == (64, 64)
-        assert dict(model.stages([image], resize=False))["images"].sizes == [(height, width)]
+        assert dict(model.stages([image], scale=1.0))["images"].pixels.shape[-2:] == (64, 64)
+        assert dict(model.stages([image], scale=1.0))["images"].sizes == [(height, width)]
 
 
 def test_proposals_end_where_their_image_does_not_where_its_padding_does(training, detection):

@@ -17,8 +17,8 @@ from data.formats.json_files import objects, peek_json, read_json
 from data.formats.outlines import Marked, NoOutline
 from data.formats.per_image import Described, each_marked, index_of_files
 from data.records import DatasetIndex, Ring, RunLengths, Shape
-from data.regions import union
 from data.shapes import ellipse, encode_runs, polygon, rasterize, rectangle
+from maskrcnn.regions import union
 
 NAME = "labelme"
 LAYOUT = "<name>.json of LabelMe beside each image"

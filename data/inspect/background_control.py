@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from data.regions import union
 from data.samples import Sample
 from data.splits import Splits, stratified_group_folds
+from maskrcnn.regions import union
 
 QUANTILES = (5, 15, 30, 50, 70, 85, 95)
 HALO = 0.02  # of the image's longer side: the blur and the shadow around a cell are covered, too

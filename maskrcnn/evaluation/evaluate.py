@@ -1,6 +1,7 @@
 """Everything about a model on a labelled data set, in one pass: average precision, metrics of cells, failures."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,9 @@ from maskrcnn.evaluation.average_precision import APResult, AveragePrecision
 from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate
 from maskrcnn.evaluation.failures import KINDS, Failure, find_failures
 from maskrcnn.evaluation.instance_metrics import InstanceMetrics, Matches, Tallies, ratio
-from maskrcnn.heads import confident_objects
-from maskrcnn.inference.tta import predict
+from maskrcnn.inference.detect import predict
+from maskrcnn.inference.objects import Objects, confident_objects
+from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.model import MaskRCNN
 
 
@@ -111,16 +113,24 @@ def evaluate(
     files: Sequence[str] | None = None,
     tta: bool = False,
     groups: Sequence[int] | None = None,
+    scales: Iterable[float | None] = itertools.repeat(None),
+    known: TrainingScale | None = None,
 ) -> Evaluation:
     """Evaluate a model on samples: (image, target) as `MaskRCNN` takes them.
 
-    precision, tta: see `maskrcnn.inference.tta.predict`. score_threshold: the lowest score of a detected cell; average
-    precision counts all detections, whatever their score. files: names of the images. groups: equal numbers for images that
-    show the same cells (see `bootstrap`). The model is left in the mode it was in. Raises ValueError without a sample.
+    precision, tta, known: see `maskrcnn.inference.detect.predict`; scales: its scale of each image. score_threshold: the
+    lowest score of a detected cell; average precision counts all detections, whatever their score. files: names of the
+    images. groups: equal numbers for images that show the same cells (see `bootstrap`). The model is left in the mode it was
+    in. Raises ValueError without a sample.
     """
     accumulator = Accumulator(model.config.class_names, score_threshold, groups)
-    for prediction, target in run_model(model, samples, precision, tta):
-        accumulator.update(prediction, target)
+    was_training = model.training
+    model.eval()
+    try:
+        for (image, target), scale in zip(samples, scales, strict=False):
+            accumulator.update(predict(model, image, precision, tta, scale, known), target)
+    finally:
+        model.train(was_training)
     return accumulator.compute(files)
 
 
@@ -135,11 +145,12 @@ class Accumulator:
         self.failures: list[list[Failure]] = []
         self.predictions: list[dict[str, Tensor]] = []
 
-    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-        """Add one image. prediction: what `MaskRCNN` returns for it, on the CPU; target: as `MaskRCNN` takes it."""
-        self.mask.update(prediction, target)
-        self.box.update(prediction, target)
-        objects = confident_objects(prediction, self.score_threshold)
+    def update(self, prediction: Objects, target: Mapping[str, Tensor]) -> None:
+        """Add one image. target: as `MaskRCNN` takes it."""
+        detected = prediction.result()
+        self.mask.update(detected, target)
+        self.box.update(detected, target)
+        objects = confident_objects(prediction, self.score_threshold).result()
         self.matches.append(self.cells.update(objects, target))
         self.failures.append(find_failures(objects, target, self.matches[-1], self.score_threshold))
         self.predictions.append({**objects, "masks": objects["masks"][:, 0] > 0.5})
@@ -175,17 +186,3 @@ class Accumulator:
 def _confusion_and_calibration(tallies: Tallies) -> dict[str, NDArray[np.float64]]:
     number, number_correct, _ = tallies.reliability.T
     return {"confusion": tallies.confusion, "fraction_correct": ratio(number_correct, number)}
-
-
-def run_model(
-    model: MaskRCNN, samples: Iterable[tuple[Tensor, Mapping[str, Tensor]]], precision: str, tta: bool
-) -> Iterator[tuple[dict[str, Tensor], Mapping[str, Tensor]]]:
-    """Yield (prediction, target) of one sample after the other, on the CPU, with the model in evaluation mode meanwhile."""
-    was_training = model.training
-    model.eval()
-    try:
-        for image, target in samples:
-            prediction = predict(model, image, precision, tta)
-            yield {name: value.cpu() for name, value in prediction.items()}, target
-    finally:
-        model.train(was_training)

@@ -1,5 +1,6 @@
 """Validation during training: the losses, and the average precision of boxes and masks, in one pass over the images."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,9 +17,13 @@ METRICS = {"mask": "mask", "box": "box", "mask_class_agnostic": "class-agnostic 
 
 @torch.inference_mode()
 def validate(
-    model: MaskRCNN, samples: Iterable[tuple[Tensor, Mapping[str, Tensor]]], precision: str = "auto"
+    model: MaskRCNN,
+    samples: Iterable[tuple[Tensor, Mapping[str, Tensor]]],
+    precision: str = "auto",
+    scales: Iterable[float | None] = itertools.repeat(None),
 ) -> dict[str, Any]:
-    """samples: (image, target) as `MaskRCNN` takes them; precision: see `autocast`.
+    """samples: (image, target) as `MaskRCNN` takes them; precision: see `autocast`; scales: of each image, see
+    `MaskRCNN.stages`.
 
     Returns plain values: "val", the mean of each loss over images; "box" and "mask", AP, AP50, AP75 and the AP of each
     class; "mask_class_agnostic", the same with all classes as one. The model is left in the mode it was in, and the state
@@ -33,11 +38,11 @@ def validate(
     # The losses sample RoIs and anchors at random: with the same random numbers every time, epochs are comparable.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        for image, target in samples:
+        for (image, target), scale in zip(samples, scales, strict=False):
             image, target = image.to(device), {name: value.to(device) for name, value in target.items()}
             with autocast(device, precision):
-                losses.append({name: float(loss) for name, loss in model.losses([image], [target]).items()})
-                prediction = model([image])[0]
+                losses.append({name: float(loss) for name, loss in model.losses([image], [target], scale).items()})
+                prediction = model([image], scale=scale)[0]
             box.update(prediction, target)
             mask.update(prediction, target)
     model.train(was_training)

@@ -2,8 +2,8 @@
 
 from maskrcnn.heads.box import BoxHead, BoxLosses, BoxPrediction, box_loss
 from maskrcnn.heads.mask import MaskHead, MaskPrediction, MaskTargets, mask_loss, mask_targets
-from maskrcnn.heads.paste import boxes_around, label_map, paste_masks, restore
-from maskrcnn.heads.postprocess import BoxPostProcessor, Detections, class_agnostic_nms, confident_objects
+from maskrcnn.heads.paste import boxes_around, paste_masks, paste_patches, restore
+from maskrcnn.heads.postprocess import BoxPostProcessor, Detections, class_agnostic_nms
 
 __all__ = [
     "BoxHead",
@@ -17,10 +17,9 @@ __all__ = [
     "box_loss",
     "boxes_around",
     "class_agnostic_nms",
-    "confident_objects",
-    "label_map",
     "mask_loss",
     "mask_targets",
     "paste_masks",
+    "paste_patches",
     "restore",
 ]

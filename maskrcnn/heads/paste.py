@@ -6,28 +6,53 @@ it. Every image pixel inside the box reads the mask at its own centre, bilinearl
 Glossary: D detections; M the side of a mask; H, W the size of the image.
 """
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from maskrcnn.boxes import masks_to_boxes
 from maskrcnn.heads.postprocess import Detections
 from maskrcnn.images import Batch, scale_boxes
+from maskrcnn.regions import Patch
 
 
 def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """masks [D, M, M] probabilities, boxes [D, 4] in pixels of the image, size (H, W) -> probabilities [D, H, W].
 
-    A pixel whose centre is outside the box is 0. Bilinear interpolation is separable, so it is two matrix products.
+    A pixel whose centre is outside the box is 0.
     """
-    rows = _interpolation(boxes[:, 1], boxes[:, 3], masks.shape[-2], size[0])  # [D, H, M]
-    columns = _interpolation(boxes[:, 0], boxes[:, 2], masks.shape[-1], size[1])  # [D, W, M]
+    return _paste(masks, boxes, (0, size[0]), (0, size[1]))
+
+
+def paste_patches(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[Patch]:
+    """As `paste_masks`, but of each mask only the pixels in its box, so that an image of any size can have any number."""
+    patches = []
+    for mask, box in zip(masks, boxes, strict=True):
+        x1, y1, x2, y2 = box.tolist()
+        rows = max(0, math.floor(y1)), min(size[0], math.ceil(y2))
+        columns = max(0, math.floor(x1)), min(size[1], math.ceil(x2))
+        if rows[0] < rows[1] and columns[0] < columns[1]:
+            values = _paste(mask[None], box[None], rows, columns)[0]
+            patches.append(Patch(rows[0], columns[0], values.cpu().numpy()))
+        else:  # outside of the image
+            patches.append(Patch(0, 0, np.zeros((0, 0), np.float32)))
+    return patches
+
+
+def _paste(masks: Tensor, boxes: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    """These rows and columns of the image, from the first up to, but not with, the second: [D, rows, columns]. Bilinear
+    interpolation is separable, so it is two matrix products."""
+    down = _interpolation(boxes[:, 1], boxes[:, 3], masks.shape[-2], rows)  # [D, H, M]
+    across = _interpolation(boxes[:, 0], boxes[:, 2], masks.shape[-1], columns)  # [D, W, M]
     with torch.autocast(boxes.device.type, enabled=False):  # in bfloat16 an outline would move by tenths of a pixel
-        return rows @ masks.to(rows.dtype) @ columns.transpose(1, 2)  # [D, H, M] x [D, M, M] x [D, M, W]
+        return down @ masks.to(down.dtype) @ across.transpose(1, 2)  # [D, H, M] x [D, M, M] x [D, M, W]
 
 
-def _interpolation(start: Tensor, end: Tensor, mask_pixels: int, pixels: int) -> Tensor:
+def _interpolation(start: Tensor, end: Tensor, mask_pixels: int, pixels: tuple[int, int]) -> Tensor:
     """The weights of M mask pixels in each image pixel along one axis, [D, pixels, M], for boxes from start to end [D]."""
-    centre = torch.arange(pixels, device=start.device, dtype=start.dtype) + 0.5
+    centre = torch.arange(*pixels, device=start.device, dtype=start.dtype) + 0.5
     inside = (centre > start[:, None]) & (centre < end[:, None])  # [D, pixels]
     length = (end - start).clamp(min=torch.finfo(start.dtype).tiny)
     # In mask pixels, 0 at the centre of the first.
@@ -66,14 +91,3 @@ def boxes_around(masks: Tensor, boxes: Tensor, threshold: float = 0.5) -> Tensor
     inside = masks[:, 0] > threshold
     seen = inside.flatten(1).any(dim=1)
     return torch.where(seen[:, None], masks_to_boxes(inside).to(boxes.dtype), boxes)
-
-
-def label_map(masks: Tensor, threshold: float = 0.5) -> Tensor:
-    """masks [D, 1, H, W] probabilities -> int32 [H, W]: 0 is background, d + 1 the object with the highest probability.
-
-    Unlike masks, the objects of a label map do not overlap.
-    """
-    if not len(masks):
-        return torch.zeros(masks.shape[-2:], dtype=torch.int32, device=masks.device)
-    best, index = masks[:, 0].max(dim=0)  # [H, W]
-    return torch.where(best > threshold, index + 1, 0).int()

@@ -79,11 +79,3 @@ def class_agnostic_nms(result: Mapping[str, Tensor], iou_threshold: float = 0.5)
     """
     keep = nms(result["boxes"], result["scores"], iou_threshold)
     return {name: values[keep] for name, values in result.items()}
-
-
-def confident_objects(result: Mapping[str, Tensor], score_threshold: float) -> dict[str, Tensor]:
-    """The objects of an image, each once (`class_agnostic_nms`), with a score of score_threshold or more and a mask that is
-    above 0.5 somewhere: an object without one has no outline and no area."""
-    once = class_agnostic_nms(result)
-    keep = (once["scores"] >= score_threshold) & (once["masks"] > 0.5).flatten(1).any(dim=1)
-    return {name: values[keep] for name, values in once.items()}

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from maskrcnn.heads import confident_objects, label_map
 from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction
 from maskrcnn.inference.colours import ColourRange, as_shown, colour_quantiles
+from maskrcnn.inference.detect import predict
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.export import PredictionWriter, check_writable, color_splash
 from maskrcnn.inference.image_io import IMAGE_EXTENSIONS, ImageError, load_image, readable
-from maskrcnn.inference.tta import predict
+from maskrcnn.inference.objects import Objects, confident_objects, label_map
 from maskrcnn.model import MaskRCNN
 from maskrcnn.visualization.drawing import overlay
 from maskrcnn.weights import load_checkpoint
@@ -154,24 +154,23 @@ def predict_all(
         try:
             pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
             cells = confident_objects(predict(model, shown(pixels), args.precision, args.tta), args.score_threshold)
-            cells = {name: value.cpu() for name, value in cells.items()}
             write_pictures(pixels, cells, model.config.class_names, args.out / output)
         except ImageError as error:
             failed.append(str(error))
         except (OSError, RuntimeError, MemoryError) as error:  # disk or memory are full: the next may be smaller
             failed.append(readable(f"{path}: {error}"))
         else:
-            writer.add(readable(path), cells, colour_quantiles(pixels))
+            writer.add(readable(path), cells.result(), colour_quantiles(pixels))
     return failed
 
 
-def write_pictures(pixels: Tensor, cells: dict[str, Tensor], class_names: tuple[str, ...], output: Path) -> None:
+def write_pictures(pixels: Tensor, cells: Objects, class_names: tuple[str, ...], output: Path) -> None:
     """Overlay, splash and label map of one image [3, H, W]. output: their path up to the underscore."""
     output.parent.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "overlay": overlay(pixels, cells, class_names),
-        "splash": color_splash(pixels, cells["masks"]),
-        "labels": label_map(cells["masks"]).numpy().astype(np.uint16),
+        "overlay": overlay(pixels, cells.result(), class_names),
+        "splash": color_splash(pixels, cells.result()["masks"]),
+        "labels": label_map(cells).astype(np.uint16),
     }
     for name, picture in pictures.items():
         Image.fromarray(picture).save(output.with_name(f"{output.name}_{name}.png"))

@@ -9,16 +9,19 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from maskrcnn.evaluation.validate import METRICS
-from maskrcnn.heads import class_agnostic_nms
-from maskrcnn.inference.tta import predict
+from maskrcnn.inference.detect import predict
+from maskrcnn.inference.objects import confident_objects
+from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.model import MaskRCNN
 from maskrcnn.visualization.drawing import COLOURS, draw_objects
+
+SCORE_THRESHOLD = 0.5
 
 
 def plot_predictions(
     examples: Sequence[tuple[Tensor, Mapping[str, Tensor], Mapping[str, Tensor]]],
     class_names: Sequence[str],
-    score_threshold: float = 0.5,
+    score_threshold: float = SCORE_THRESHOLD,
 ) -> Figure:
     """Ground truth on the left, predictions on the right, one row per example (image, target, prediction)."""
     heights = [5 * image.shape[-2] / image.shape[-1] for image, _, _ in examples]
@@ -34,16 +37,22 @@ def plot_predictions(
 
 @torch.inference_mode()
 def plot_examples(
-    model: MaskRCNN, dataset: Dataset[tuple[Tensor, dict[str, Tensor]]], precision: str = "auto", count: int = 5
+    model: MaskRCNN,
+    dataset: Dataset[tuple[Tensor, dict[str, Tensor]]],
+    precision: str = "auto",
+    count: int = 5,
+    scales: Sequence[float | None] = (),
+    known: TrainingScale | None = None,
 ) -> Figure:
-    """`plot_predictions` for `count` images, spread evenly over a data set with a length, of pairs of image and target."""
+    """`plot_predictions` for `count` images, spread evenly over a data set with a length, of pairs of image and target.
+    scales, known: see `evaluate`."""
     model.eval()
     examples = []
     size = len(dataset)  # type: ignore[arg-type]
     for i in torch.linspace(0, size - 1, min(count, size)).long().tolist():
         image, target = dataset[i]
-        prediction = class_agnostic_nms(predict(model, image, precision))
-        examples.append((image, target, {name: value.cpu() for name, value in prediction.items()}))
+        objects = predict(model, image, precision, scale=scales[i] if scales else None, known=known)
+        examples.append((image, target, confident_objects(objects, SCORE_THRESHOLD).result()))
     return plot_predictions(examples, model.config.class_names)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn.inference import tta
+from maskrcnn.inference import detect
 
 
 def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finished, smears, tmp_path, run):
@@ -67,7 +67,7 @@ def test_images_in_other_colours_are_shown_to_the_model_in_those_of_training(
 
     def record(model, image, *options):
         seen.append(image.mean().item())
-        return tta.predict(model, image, *options)
+        return detect.predict(model, image, *options)
 
     for module in ("maskrcnn.inference.predict", "maskrcnn.evaluation.evaluate"):
         monkeypatch.setattr(f"{module}.predict", record)

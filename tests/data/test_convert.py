@@ -16,11 +16,11 @@ from data.inspect.report import dataset_report
 from data.mask_values import read_mask_values
 from data.opening import AnnotatedImages, ReadOptions, open_dataset
 from data.records import DataError, ImageRecord
-from data.regions import Region
 from data.shapes import parse_counts
 from data.splits import train_val_split
 from maskrcnn.inference.export import rle_encode
 from maskrcnn.inference.image_io import orientation
+from maskrcnn.regions import Region
 
 HEIGHT, WIDTH = 48, 64
 # x1, y1, x2, y2 and class of each cell of an image; in a.png the first two touch, and the third overlaps the second.

@@ -14,9 +14,9 @@ from data.image_io import Annotated
 from data.masks import Cell
 from data.opening import ReadOptions, open_dataset
 from data.records import DataError, ImageRecord, MaskFile, RecordError, Shape, Skipped
-from data.regions import Region
 from data.samples import make_sample
 from maskrcnn.config import LISC_CLASSES
+from maskrcnn.regions import Region
 
 H, W = 96, 120
 

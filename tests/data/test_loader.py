@@ -17,9 +17,9 @@ import torch
 from data.augment import Augmentation
 from data.dataset import SmearDataset
 from data.loader import Loader, defer_sigint, inverse_frequency_weights, stored_size
-from data.regions import Region
 from data.samples import Sample
 from maskrcnn.config import LISC_CLASSES
+from maskrcnn.regions import Region
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from data.formats.lisc import GREY_CODES
 from data.mask_kinds import BINARY, CLASSES, CODES, COLOURS, INSTANCES, kind_of_mask
 from data.mask_values import MaskValues
 from data.masks import MaskError, cells_of_mask, class_by_exact_code, looks_merged, nucleus
-from data.regions import region_of
+from maskrcnn.regions import region_of
 
 NAMES = ("disc", "sickle", "target")
 

@@ -7,8 +7,8 @@ import torch
 from data.image_io import Annotated
 from data.masks import Cell
 from data.records import ImageRecord
-from data.regions import Region, region_of
 from data.samples import Sample, class_conflict, downscale, make_sample, within, without_fragments
+from maskrcnn.regions import Region, region_of
 
 
 def disc(radius: int, is_component: bool) -> Region:

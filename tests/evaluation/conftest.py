@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from maskrcnn import Config
-from maskrcnn.evaluation.evaluate import evaluate
+from maskrcnn.evaluation.evaluate import Accumulator
+from maskrcnn.inference.objects import Objects
 
 SIZE = 40
 A, B = (2, 2, 12, 12), (20, 20, 32, 30)
@@ -38,10 +39,12 @@ class GivenPredictions(torch.nn.Module):
         return [self.predictions[round(float(image[0, 0, 0]) * 100)] for image in images]
 
 
-def evaluate_given(predictions, targets, **options):
+def evaluate_given(predictions, targets, score_threshold=0.5, groups=None, files=None, class_names=("a", "b", "c")):
     """Evaluate predictions[i] on targets[i]."""
-    samples = [(torch.full((3, SIZE, SIZE), i / 100), target) for i, target in enumerate(targets)]
-    return evaluate(GivenPredictions(predictions), samples, "float32", **options)
+    accumulator = Accumulator(class_names, score_threshold, groups)
+    for prediction, target in zip(predictions, targets, strict=True):
+        accumulator.update(Objects.of_result(prediction), target)
+    return accumulator.compute(files)
 
 
 TARGETS = [make_objects((A, 1), (B, 2)), make_objects((A, 1)), make_objects((B, 2)), make_objects((A, 1))]
@@ -65,8 +68,12 @@ def rectangles():
     return make_objects
 
 
-@pytest.fixture(scope="session")
-def given_model():
+@pytest.fixture
+def given_model(monkeypatch):
+    """predictions -> a model that `evaluate` finds them with."""
+    monkeypatch.setattr(
+        "maskrcnn.inference.detect.detect", lambda model, image, *_: Objects.of_result(model([image])[0])
+    )
     return GivenPredictions
 
 

@@ -136,10 +136,9 @@ def test_the_table_holds_all_of_it(result):
     assert [x.strip() for x in row_of(text, "mask, class-agnostic, large")] == ["-"] * 4
 
 
-def test_class_names_are_shown_as_they_are(given, given_model, rectangles, monkeypatch):
+def test_class_names_are_shown_as_they_are(given, rectangles):
     names = ("large_cell", "class_agnostic cell", "c")
-    monkeypatch.setattr(given_model, "config", given_model.config.lisc(names))
-    text = format_table(given([rectangles((A, 1), scores=[0.9])], [rectangles((A, 1))]))
+    text = format_table(given([rectangles((A, 1), scores=[0.9])], [rectangles((A, 1))], class_names=names))
     assert "mask, large_cell" in [line.split("  ")[0] for line in text.splitlines()]
 
 

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from maskrcnn.heads import boxes_around, mask_targets, paste_masks
-from maskrcnn.heads.paste import label_map
+from maskrcnn.heads import boxes_around, mask_targets, paste_masks, paste_patches
 
 SIZE = (150, 170)
 
@@ -153,15 +152,21 @@ def test_the_box_around_a_mask_ends_where_its_pixels_end():
     assert boxes_around(masks[:0], boxes[:0]).shape == (0, 4)
 
 
-def test_a_label_map_gives_each_pixel_to_its_most_probable_object():
-    masks = torch.tensor([[[[0.9, 0.6, 0.4, 0.2]]], [[[0.1, 0.8, 0.51, 0.5]]]])  # [2, 1, 1, 4]
-    assert label_map(masks).tolist() == [[1, 2, 2, 0]]
-    assert label_map(masks, threshold=0.7).tolist() == [[1, 2, 0, 0]]
-    assert label_map(masks).dtype == torch.int32
-
-
-def test_a_label_map_without_objects_is_background():
-    assert label_map(torch.zeros(0, 1, 2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
+def test_patches_are_what_the_whole_masks_have_in_their_boxes():
+    masks = torch.rand(4, 28, 28, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor(
+        [[10.3, 20.7, 90.1, 130.9], [-8.5, -3.0, 40.0, 60.0], [100.5, 3.25, 180, 400.0], [200, 5, 210, 9]]
+    )
+    whole = paste_masks(masks, boxes, SIZE)
+    patches = paste_patches(masks, boxes, SIZE)
+    for mask, patch in zip(whole, patches, strict=True):
+        assert torch.allclose(mask[patch.slices], torch.from_numpy(patch.values), atol=1e-6)
+        mask[patch.slices] = 0
+        assert not mask.any()
+    assert [(patch.top, patch.left, *patch.values.shape) for patch in patches[:3]] == [
+        (20, 10, 111, 81), (0, 0, 60, 40), (3, 100, 147, 70)
+    ]  # fmt: skip
+    assert not patches[3].values.size  # outside of the image
 
 
 def test_autocast_does_not_blur_where_a_mask_goes():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from maskrcnn.heads import BoxPostProcessor, BoxPrediction, class_agnostic_nms, confident_objects
+from maskrcnn.heads import BoxPostProcessor, BoxPrediction, class_agnostic_nms
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 SIZE = (100, 120)
@@ -130,17 +130,6 @@ def test_detections_carry_no_gradient(proposals):
     detections = postprocessor()(trained, proposals, SIZES)
     assert len(detections.boxes[0])
     assert not any(value.requires_grad for field in detections for value in field)
-
-
-def test_an_object_counts_with_a_score_at_the_threshold_and_a_mask():
-    """Far apart: one that counts, a weaker one, one without a pixel above 0.5. And the first with a second class."""
-    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [0, 0, 10, 9]])
-    masks = torch.zeros(4, 1, 12, 60)
-    masks[[0, 1, 3], 0, 4, 4] = 0.9
-    masks[2] = 0.5
-    result = {"boxes": boxes, "scores": torch.tensor([0.9, 0.4, 0.8, 0.7]), "masks": masks}
-    assert confident_objects(result, 0.5)["boxes"].tolist() == boxes[:1].tolist()
-    assert confident_objects(result, 0.3)["boxes"].tolist() == boxes[:2].tolist()
 
 
 def test_class_agnostic_nms_keeps_the_best_class_of_each_object():

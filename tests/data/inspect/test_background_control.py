@@ -7,10 +7,10 @@ from scipy import ndimage
 
 from data.dataset import SmearDataset
 from data.inspect.background_control import background_colours, background_control, classify, control_of_splits
-from data.regions import Region, union
 from data.samples import Sample
 from data.splits import Splits
 from maskrcnn.config import LISC_CLASSES
+from maskrcnn.regions import Region, union
 
 SIZE = 96
 SLIDES = np.array([(250, 240, 246), (235, 225, 228), (225, 236, 222), (242, 243, 246), (246, 236, 220)])

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from data.dataset import SmearDataset
-from data.regions import Region
 from data.samples import Sample
 from data.synthetic.pretraining import MAX_SIDE, MIN_SIDE, matching_size, pretraining_set
 from data.synthetic.smear import Stain
 from maskrcnn.config import LISC_CLASSES
+from maskrcnn.regions import Region
 
 
 def images_with_cells(height: int, width: int, side: int, count: int = 3) -> SmearDataset:

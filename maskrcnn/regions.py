@@ -1,4 +1,4 @@
-"""The masks of an image's cells, stored compactly: each cut to its bounding box. They may overlap."""
+"""The masks of an image's objects, stored compactly: each cut to its bounding box. They may overlap."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ BoolMask = NDArray[np.bool_]
 
 
 class Region(NamedTuple):
-    """One cell: its mask within its bounding box, which has the corner (top, left) in the image."""
+    """One object: its mask within its bounding box, which has the corner (top, left) in the image."""
 
     top: int
     left: int
@@ -33,6 +33,60 @@ class Region(NamedTuple):
     def moved(self, down: int, right: int) -> "Region":
         """The same mask elsewhere."""
         return self._replace(top=self.top + down, left=self.left + right)
+
+    def within(self, top: int, left: int, bottom: int, right: int) -> "Region | None":
+        """What of it lies in these rows and columns of the image; None if nothing does."""
+        top, left = max(top, self.top), max(left, self.left)
+        if top >= bottom or left >= right:
+            return None
+        rows, columns = slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left)
+        return region_of(self.mask[rows, columns], top, left)
+
+
+class Patch(NamedTuple):
+    """One predicted mask: probabilities within a window, which has the corner (top, left) in the image; 0 elsewhere."""
+
+    top: int
+    left: int
+    values: NDArray[np.float32]  # [h, w]
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns in the image."""
+        return slice(self.top, self.top + self.values.shape[0]), slice(self.left, self.left + self.values.shape[1])
+
+    def moved(self, down: int, right: int) -> "Patch":
+        """The same probabilities elsewhere."""
+        return self._replace(top=self.top + down, left=self.left + right)
+
+    def region(self, threshold: float = 0.5) -> Region | None:
+        """The pixels that are more probable than the threshold; None if there is none."""
+        return region_of(self.values > threshold, self.top, self.left)
+
+
+def mean(patches: Sequence[Patch]) -> Patch:
+    """Of several masks, in a window around them all."""
+    total = _window(patches)
+    for patch in patches:
+        total.values[patch.moved(-total.top, -total.left).slices] += patch.values
+    return total._replace(values=total.values / np.float32(len(patches)))
+
+
+def highest(patches: Sequence[Patch]) -> Patch:
+    """The highest of several probabilities at each pixel, in a window around them all."""
+    result = _window(patches)
+    for patch in patches:
+        part = result.values[patch.moved(-result.top, -result.left).slices]
+        np.maximum(part, patch.values, out=part)
+    return result
+
+
+def _window(patches: Sequence[Patch]) -> Patch:
+    """Zeros around all patches that have a pixel."""
+    rows, columns = ([p.slices[axis] for p in patches if p.values.size] or [slice(0, 0)] for axis in (0, 1))
+    top, left = min(part.start for part in rows), min(part.start for part in columns)
+    height, width = max(part.stop for part in rows) - top, max(part.stop for part in columns) - left
+    return Patch(top, left, np.zeros((height, width), np.float32))
 
 
 def region_of(mask: BoolMask, top: int = 0, left: int = 0) -> Region | None:
@@ -60,6 +114,16 @@ def union(regions: Sequence[Region], size: tuple[int, int]) -> BoolMask:
     for region in regions:
         covered[region.slices] |= region.mask
     return covered
+
+
+def intersection(a: Region, b: Region) -> int:
+    """The number of pixels that two regions share."""
+    left, top = max(a.left, b.left), max(a.top, b.top)
+    right, bottom = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    if left >= right or top >= bottom:
+        return 0
+    parts = (each.mask[top - each.top : bottom - each.top, left - each.left : right - each.left] for each in (a, b))
+    return int(np.logical_and(*parts).sum())
 
 
 def paste_regions(regions: Sequence[Region], size: tuple[int, int]) -> NDArray[np.uint8]:

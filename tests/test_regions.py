@@ -6,8 +6,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from data.regions import Region, downscale_region, paste_regions, region_of, regions_of_label_map, run_lengths, union
 from maskrcnn.inference.export import compress_runs, rle_encode
+from maskrcnn.regions import (
+    Region,
+    downscale_region,
+    paste_regions,
+    region_of,
+    regions_of_label_map,
+    run_lengths,
+    union,
+)
 
 BITS = arrays(np.bool_, (6, 9))
 
