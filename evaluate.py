@@ -1,27 +1,34 @@
 """Evaluate a trained model on annotated images: per class, with confidence intervals, with every failure."""
 
 import argparse
+import functools
 import json
+import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
 from data.arguments import add_data_options, read_options
+from data.dataset import SmearDataset
 from data.inspect.report import dataset_report
 from data.loader import OVERSIZE
 from data.opening import MAX_SIDE, open_dataset
 from data.splits import Splits, all_images, fingerprints, k_fold, overlap_warning, train_val_split
 from data.synthetic.dataset import resolve_data
-from maskrcnn import Config
+from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
-from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction, natural
+from maskrcnn.inference.arguments import add_colours, add_renamed_options, add_scale, fraction, natural
 from maskrcnn.inference.colours import ColourRange, as_shown
 from maskrcnn.inference.device import PRECISIONS, best_device
+from maskrcnn.inference.estimate import estimate_diameter
 from maskrcnn.inference.export import check_writable
 from maskrcnn.inference.image_io import readable
+from maskrcnn.inference.scale import ShownScale, TrainingScale, choose_scale
 from maskrcnn.weights import load_checkpoint
 
 EPILOG = """--out then contains
@@ -74,7 +81,9 @@ def parse_arguments() -> argparse.Namespace:
         help="detections with a lower score do not count, except for AP, which counts all (default: %(default)s)",
     )
     add("--tta", action="store_true", help="test-time augmentation: average over all flips and 90-degree rotations")
+    add_scale(parser)
     add_colours(parser)
+    add_scale(parser)
     add("--out", type=Path, default=Path("evaluation"), help="where to write (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware supports it")
     add_renamed_options(parser, RENAMED)
@@ -114,11 +123,31 @@ def open_splits(args: argparse.Namespace, config: Config) -> Splits:
     return train_val_split(images, args.seed, needs_train)
 
 
+def scale_of(
+    args: argparse.Namespace,
+    model: MaskRCNN,
+    dataset: SmearDataset,
+    known: TrainingScale | None,
+    change: Callable[[Tensor], Tensor],
+) -> ShownScale:
+    """At which scale the images are shown to the model. Raises ValueError."""
+
+    def estimate(training: TrainingScale) -> float | None:
+        reduced = [sample.scale for sample in dataset.samples]
+        images = [sample.image.permute(2, 0, 1) for sample in dataset.samples]
+        bar = functools.partial(tqdm, desc="estimating the size of cells", leave=False, disable=None)
+        found = estimate_diameter(model.eval(), images, training, args.precision, change, bar)
+        return found and found / statistics.median(reduced)
+
+    return choose_scale(known, args.diameter, args.scale, estimate)
+
+
 def main() -> int:
     """Returns the exit code."""
     args = parse_arguments()
     try:
         model, saved = load_checkpoint(args.checkpoint)
+        model.to(best_device())
         check_writable(args.out)
         splits = open_splits(args, model.config)
         train_only = args.split == "train"
@@ -130,16 +159,28 @@ def main() -> int:
         files = [readable(record.image) for record in dataset.records]
         known = ColourRange.of_checkpoint(saved)
         change = as_shown(known, args.colours)
+        training = TrainingScale.of_checkpoint(saved)
+        scale = scale_of(args, model, dataset, training, change)
+        print(scale.reason)
+        scales = [scale.scale and scale.scale / sample.scale for sample in dataset.samples]
         bar = tqdm(dataset, "evaluating", unit="image", disable=None)
         shown = ((change(image), target) for image, target in bar)
         result = evaluate(
-            model.to(best_device()), shown, args.precision, args.score_threshold, files, tta=args.tta, groups=groups
+            model,
+            shown,
+            args.precision,
+            args.score_threshold,
+            files,
+            tta=args.tta,
+            groups=groups,
+            scales=scales,
+            known=training,
         )
         print(format_table(result), flush=True)
         title = f"{args.checkpoint} on {args.data} ({args.split}{', test-time augmentation' * args.tta})"
         adapted = f"--colours {args.colours}: images in colours far from those of training were shown to the model "
         adapted += "with the white balance of training" if args.colours == "adapt" else "as they are"
-        notes = "\n".join(filter(None, (warning, adapted if known else "", dataset_report(splits))))
+        notes = "\n".join(filter(None, (warning, scale.reason, adapted if known else "", dataset_report(splits))))
         print(f"report: {write_report(result, dataset, args.out, title, notes, known)}")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)

@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 
 def fraction(text: str) -> float:
@@ -67,6 +67,28 @@ def add_colours(parser: argparse.ArgumentParser) -> None:
         help="images in colours far from those of the training images: adapt: show them to the model with the white "
         "balance and brightness of training; keep: as they are (default: %(default)s)",
     )
+
+
+def add_scale(parser: argparse.ArgumentParser) -> None:
+    """The options --diameter and --scale: how large cells are in the images."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--diameter",
+        type=_diameter,
+        metavar="PIXELS|auto",
+        help="how large the median white cell is in the images, if they were taken at another magnification than the "
+        "training images, or resized; auto: estimated from a first pass at several scales",
+    )
+    group.add_argument(
+        "--scale",
+        type=positive,
+        metavar="FACTOR",
+        help="the same, said otherwise: cells are FACTOR times as large as in the training images, in pixels (default: 1)",
+    )
+
+
+def _diameter(text: str) -> float | Literal["auto"]:
+    return "auto" if text == "auto" else positive(text)
 
 
 class _Renamed(argparse.Action):

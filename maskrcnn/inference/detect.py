@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from maskrcnn.boxes import expand
+from maskrcnn.config import Config
 from maskrcnn.heads.paste import paste_patches
 from maskrcnn.images import Batch, scale_boxes
 from maskrcnn.inference.device import autocast
@@ -76,4 +77,11 @@ def detect(model: MaskRCNN, image: Tensor, precision: str = "auto", scale: float
         around = [patch.region() for patch in patches]
         tight = [region.box if region else box for region, box in zip(around, boxes.tolist(), strict=True)]
         boxes = boxes.new_tensor(tight).reshape(-1, 4)
-    return Objects(size, boxes, labels.long(), scores, patches)
+    return Objects(size, boxes, labels.long(), scores, patches, _is_limited(found, model.config))
+
+
+def _is_limited(found: dict[str, Any], config: Config) -> bool:
+    """Whether the number of proposals that are more likely objects than not, or of detections, reached its limit."""
+    objectness, scores = found["proposals"].objectness[0], found["detections"].scores[0]
+    likely = int((objectness >= 0.5).sum())
+    return likely >= config.rpn_post_nms_top_n_test or len(scores) >= config.box_detections_per_img

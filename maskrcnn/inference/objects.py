@@ -1,5 +1,6 @@
 """The objects of one image, of any size and number: their masks are cut to their boxes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ class Objects:
     labels: Tensor  # int64 [D], 1..K
     scores: Tensor  # float [D]
     patches: Sequence[Patch]  # of the D masks
+    limited: bool = False  # whether a limit of the model's on their number was reached, so that some may be missing
 
     @classmethod
     def of_result(cls, result: Mapping[str, Tensor]) -> "Objects":
@@ -81,7 +83,8 @@ def joined(parts: Sequence[Objects], size: Size) -> Objects:
     boxes = torch.cat([torch.zeros(0, 4), *(part.boxes for part in parts)])
     labels = torch.cat([torch.zeros(0, dtype=torch.int64), *(part.labels for part in parts)])
     scores = torch.cat([torch.zeros(0), *(part.scores for part in parts)])
-    return Objects(size, boxes, labels, scores, [patch for part in parts for patch in part.patches])
+    patches = [patch for part in parts for patch in part.patches]
+    return Objects(size, boxes, labels, scores, patches, any(part.limited for part in parts))
 
 
 def confident_objects(objects: Objects, score_threshold: float, keep_nested: bool = False) -> Objects:
@@ -112,6 +115,11 @@ def _not_nested(regions: Mapping[int, Region]) -> list[int]:
         if all(part <= SAME_OBJECT * whole for part, whole in zip(shared, smaller, strict=True)):
             kept[i] = region
     return list(kept)
+
+
+def equivalent_diameters(objects: Objects) -> list[float]:
+    """Of discs with the areas of the masks above 0.5, in pixels of the image."""
+    return [math.sqrt(4 * int(region.mask.sum()) / math.pi) if region else 0.0 for region in objects.regions()]
 
 
 def label_map(objects: Objects, threshold: float = 0.5) -> NDArray[np.int32]:

@@ -6,9 +6,9 @@ cells larger or smaller.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,17 @@ from maskrcnn.images import Size
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 TILE = 1.5  # times the longer side of a training image: GroupNorm averages over what the model is shown
 OVERLAP = 1.25  # times the diameter of a large cell, as boxes are longer than that
+MAX_OUTSIDE = 0.3  # fraction of the cells found that may be smaller or larger than nearly all of training
+MIN_SPREAD = math.log(1.1)  # of diameters: half of the range of nine in ten
 SAME_SCALE = 0.02  # by so little may the scales of training images differ, to count as one
+
+
+class ShownScale(NamedTuple):
+    """At which scale images are shown to the model, in pixels of the model per pixel of the image, and how that was decided.
+    None: each image at its own, by its shorter side."""
+
+    scale: float | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,19 @@ class TrainingScale:
         """Of the median cell, in pixels of a training image."""
         return self.percentile(50) / self.scale
 
+    def scale_for(self, diameter: float) -> float:
+        """The scale at which a cell of this diameter, in pixels of its image, is as large as the median one of training."""
+        return self.percentile(50) / diameter
+
     def percentile(self, percent: int) -> float:
         """One of PERCENTILES of the diameters, in pixels of the model."""
         return self.diameters[PERCENTILES.index(percent)]
+
+    def likelihood(self, diameter: float) -> float:
+        """How usual a diameter is, in pixels of the model: 1 for those of training, less for smaller and larger ones."""
+        low, high = math.log(self.percentile(5)), math.log(self.percentile(95))
+        middle, width = (low + high) / 2, max((high - low) / 2, MIN_SPREAD)
+        return math.exp(-(((math.log(max(diameter, 1e-6)) - middle) / width) ** 2) / 2)
 
     def tile(self, scale: float) -> tuple[int, int]:
         """Side and overlap of the tiles of an image that is shown at this scale, in pixels of the image: somewhat larger
@@ -65,3 +85,54 @@ class TrainingScale:
         overlap = OVERLAP * self.percentile(99)
         side = max(TILE * max(self.image_size) * self.scale, 2 * overlap)
         return math.ceil(side / scale), math.ceil(overlap / scale)
+
+    def warning(self, diameters: Sequence[float]) -> str:
+        """What to say about cells found, by their diameters in pixels of the model; "" if these are of the sizes of
+        training."""
+        if not diameters:
+            return ""
+        low, high = self.percentile(5), self.percentile(95)
+        median = float(np.median(diameters))
+        outside = float(np.mean([not low / 1.1 <= diameter <= 1.1 * high for diameter in diameters]))
+        if low <= median <= high and outside <= MAX_OUTSIDE:
+            return ""
+        return (
+            f"warning: the cells found do not have the sizes of the training cells: {median / self.percentile(50):.2f} "
+            f"times their diameter in the median, {outside:.0%} outside of the range of nine in ten. Were the images taken "
+            "at another magnification, or resized? Say how large their cells are with --diameter PIXELS, or --diameter auto"
+        )
+
+
+def choose_scale(
+    known: TrainingScale | None,
+    diameter: float | Literal["auto"] | None,
+    factor: float | None,
+    estimate: Callable[[TrainingScale], float | None],
+) -> ShownScale:
+    """What the options --diameter and --scale (factor) mean. estimate: the diameter of the median cell in pixels of the
+    images, or None if no cell is found. Raises ValueError if the checkpoint does not record the sizes of its cells."""
+    if known is None:
+        if diameter or factor:
+            raise ValueError(
+                "--diameter and --scale need a checkpoint that records how large its training cells were; this one is of an "
+                "older version of train.py"
+            )
+        return ShownScale(None, "each image is resized to one shorter side: the checkpoint records no scale")
+    if diameter == "auto":
+        found = estimate(known)
+        if found:
+            return ShownScale(known.scale_for(found), f"cells are estimated to be {found:.0f} pixels across")
+        reason = f"no cell was found at any scale; taken to be {known.diameter:.0f} pixels across, as in training"
+        return ShownScale(known.scale, reason)
+    if diameter:
+        return ShownScale(known.scale_for(diameter), f"cells are {diameter:g} pixels across, as given")
+    if factor:
+        across = factor * known.diameter
+        return ShownScale(
+            known.scale / factor, f"cells are taken to be {across:.0f} pixels across, as given by --scale"
+        )
+    if not known.is_one:
+        return ShownScale(
+            None, "each image is resized to one shorter side, as in training, where cells varied with images"
+        )
+    return ShownScale(known.scale, f"cells are taken to be {known.diameter:.0f} pixels across, as in training")

@@ -131,4 +131,5 @@ def _join_parts(parts: Objects, tiles: Tensor) -> Objects:
         torch.stack([each.labels[0] for each in members]),
         torch.stack([each.scores.amax() for each in members]),
         [highest(each.patches) for each in members],
+        parts.limited,
     )

@@ -37,7 +37,7 @@ def invert_objects(objects: Objects, symmetry: int) -> Objects:
     height, width = objects.size[::-1] if symmetry % 2 else objects.size
     boxes = invert_boxes(objects.boxes, symmetry, height, width)
     patches = [_invert_patch(patch, symmetry, (height, width)) for patch in objects.patches]
-    return Objects((height, width), boxes, objects.labels, objects.scores, patches)
+    return Objects((height, width), boxes, objects.labels, objects.scores, patches, objects.limited)
 
 
 def _invert_patch(patch: Patch, symmetry: int, size: Size) -> Patch:
@@ -90,6 +90,7 @@ def merge(
         torch.tensor([label for _, label, _, _ in found], dtype=torch.int64),
         torch.tensor([score for _, _, score, _ in found], dtype=scores.dtype),
         [patch for *_, patch in found],
+        pooled.limited,
     )
 
 

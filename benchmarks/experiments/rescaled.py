@@ -1,0 +1,129 @@
+"""How a model stands images of another size than those of training: crops, mosaics, other magnifications.
+
+The validation images of a data set, whole and changed, each shown to the model in three ways: "shorter side", as
+photographs are (He et al. 2017, sec. 3.1); "given", at the scale of training, the size of the cells being told (--diameter);
+"auto", that size being estimated (--diameter auto).
+"""
+
+import argparse
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from data.image_size import training_scale
+from data.opening import open_dataset
+from data.splits import train_val_split
+from maskrcnn.boxes import masks_to_boxes
+from maskrcnn.evaluation.average_precision import CLASS_AGNOSTIC
+from maskrcnn.evaluation.evaluate import evaluate
+from maskrcnn.images import image_size, resize
+from maskrcnn.inference.device import best_device
+from maskrcnn.inference.estimate import estimate_diameter
+from maskrcnn.inference.scale import TrainingScale
+from maskrcnn.weights import load_checkpoint
+
+Sample = tuple[Tensor, dict[str, Tensor]]  # image [3, H, W] in 0..1; labels [N], masks uint8 [N, H, W]
+MIN_VISIBLE = 0.5  # fraction of a cell's area that is left of it in a crop, for it to count
+
+# Name -> how many times as large as before cells are, and the change.
+VARIANTS: dict[str, tuple[float, Callable[[Sequence[Sample]], list[Sample]]]] = {
+    "whole": (1, list),
+    "quarters": (1, lambda samples: [quarter for sample in samples for quarter in quarters(sample)]),
+    "2 x 2 stitched": (1, lambda samples: mosaics(samples, 2)),
+    "3 x 3 stitched": (1, lambda samples: mosaics(samples, 3)),
+    "enlarged by 2": (2, lambda samples: [resized(sample, 2) for sample in samples]),
+    "reduced by 2": (0.5, lambda samples: [resized(sample, 0.5) for sample in samples]),
+}
+
+
+def quarters(sample: Sample) -> list[Sample]:
+    """The four quarters of an image. Cells of which less than half is left may be found or not."""
+    image, target = sample
+    height, width = image_size(image)
+    areas = target["masks"].sum(dim=(1, 2))
+    parts = []
+    for top, left in itertools.product((0, height // 2), (0, width // 2)):
+        rows, columns = slice(top, top + height // 2), slice(left, left + width // 2)
+        masks = target["masks"][:, rows, columns]
+        left_of_it = masks.sum(dim=(1, 2))
+        crowd = (left_of_it < MIN_VISIBLE * areas).long()
+        parts.append((image[:, rows, columns], _target(masks, target["labels"], crowd)))
+    return parts
+
+
+def mosaics(samples: Sequence[Sample], side: int) -> list[Sample]:
+    """side x side images of one size stitched together; those left over are left out."""
+    stitched = []
+    for group in zip(*[iter(samples)] * side**2, strict=False):
+        rows = [torch.cat([image for image, _ in group[i : i + side]], dim=2) for i in range(0, side**2, side)]
+        image = torch.cat(rows, dim=1)
+        masks = []
+        for k, (part, target) in enumerate(group):
+            height, width = image_size(part)
+            right, down = (k % side) * width, (k // side) * height
+            margins = right, image.shape[2] - right - width, down, image.shape[1] - down - height
+            masks.append(F.pad(target["masks"], margins))
+        stitched.append((image, _target(torch.cat(masks), torch.cat([target["labels"] for _, target in group]))))
+    return stitched
+
+
+def resized(sample: Sample, factor: float) -> Sample:
+    """An image `factor` times as large."""
+    image, target = sample
+    size = round(image.shape[1] * factor), round(image.shape[2] * factor)
+    masks = target["masks"]
+    if len(masks):
+        masks = resize(masks[:, None].float(), size, antialias=True)[:, 0].round().byte()
+    else:
+        masks = masks.new_zeros(0, *size)
+    return resize(image[None], size, antialias=True)[0], _target(masks, target["labels"])
+
+
+def _target(masks: Tensor, labels: Tensor, crowd: Tensor | None = None) -> dict[str, Tensor]:
+    """Of the cells of which a pixel is left."""
+    visible = masks.flatten(1).any(dim=1)
+    target = {"masks": masks[visible], "labels": labels[visible], "boxes": masks_to_boxes(masks[visible])}
+    return target if crowd is None else {**target, "iscrowd": crowd[visible]}
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a run folder or a checkpoint of train.py")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the images that it was trained on, for those of --split"
+    )
+    parser.add_argument("--images", type=int, help="only so many validation images")
+    parser.add_argument("--precision", default="auto")
+    args = parser.parse_args()
+    model, saved = load_checkpoint(args.checkpoint)
+    model.to(best_device()).eval()
+    splits = train_val_split(open_dataset(args.data), 0)
+    known = TrainingScale.of_checkpoint(saved) or training_scale(splits.train, model.transform)
+    samples = [splits.val[i] for i in range(len(splits.val))][: args.images]
+    print(f"{'':16}{'':8}{'shorter side':>20}{'given':>20}{'auto':>20}{'estimate':>10}")
+    for name, (factor, change) in VARIANTS.items():
+        changed = change(samples)
+        guess = estimate_diameter(model, [image for image, _ in changed], known, args.precision)
+        given = known.scale_for(known.diameter * factor)
+        ways: tuple[tuple[float | None, TrainingScale | None], ...] = (
+            (None, None), (given, known), (known.scale_for(guess) if guess else given, known)
+        )  # fmt: skip
+        columns = ""
+        for scale, training in ways:
+            bar = tqdm(changed, name, leave=False, disable=None)
+            result = evaluate(model, bar, args.precision, scales=itertools.repeat(scale), known=training)
+            accuracy = result.cells["accuracy"][CLASS_AGNOSTIC].value
+            columns += f"{result.ap['mask_class_agnostic'].ap50:.3f}, {accuracy:.3f}".rjust(20)
+        ratio = f"{guess / (known.diameter * factor):.2f}" if guess else "-"
+        print(f"{name:16}{len(changed):8d}{columns}{ratio:>10}", flush=True)
+    print("class-agnostic mask AP50, and the fraction of the cells found that have the right name")
+
+
+if __name__ == "__main__":
+    main()
