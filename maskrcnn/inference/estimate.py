@@ -1,9 +1,11 @@
 """How large the cells of images are, when nobody says so: a first pass at several scales.
 
-At the right scale the model finds most cells, with the highest scores, and of the sizes that training had. At others it
-takes red cells, platelets or clumps for white cells, or finds nothing.
+A model finds its cells over a range of scales, and each time says the same about their size in the image. What it takes for
+cells at a wrong scale, such as red cells or platelets in an image that is shown too large, has the size of training cells
+whatever the scale. So the diameter that most scales agree on is taken.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -16,18 +18,18 @@ from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.model import MaskRCNN
 
 FACTORS = tuple(2.0 ** (k / 2) for k in range(-3, 5))  # how many times as large as in training cells may be
-MAX_IMAGES = 8  # are looked at
-MAX_SIDE = 3  # tiles at the scale of training: of a larger image only the middle is looked at
+MAX_IMAGES = 6  # are looked at
+MAX_SIDE = 1.5  # tiles at the scale of training: of a larger image only the middle is looked at
 SCORE = 0.5
+AGREE = 1.25  # times: by so little differ the diameters that two scales agree on
 
 
 class Vote(NamedTuple):
-    """What is found at one scale: cells, each weighted by its score and by how usual its size is, and their median diameter
-    as a fraction of that of training."""
+    """What is found at one scale: the median diameter of cells, as a multiple of that of training cells in their images, and
+    the mean score."""
 
-    factor: float
-    weight: float
-    ratio: float
+    diameter: float
+    score: float
 
 
 def estimate_diameter(
@@ -42,17 +44,23 @@ def estimate_diameter(
     found at any scale. They are evenly sampled if they are many. precision, change: see `predict`; progress: wraps the
     scales, for a progress bar."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).astype(int)).tolist()
-    side = MAX_SIDE * known.tile(known.scale)[0]
+    side = round(MAX_SIDE * known.tile(known.scale)[0])
     parts = [_middle(images[i], side) for i in chosen]
 
     def detect(image: Tensor, scale: float) -> Objects:
         return confident_objects(predict(model, image, precision, scale=scale, known=known, change=change), SCORE)
 
-    votes = [_vote(detect, parts, known, factor) for factor in progress(FACTORS)]
-    best = max(votes, key=lambda each: each.weight, default=None)
-    if not best or not best.weight:
-        return None
-    return known.diameter * best.factor * best.ratio  # what the sizes say that were found is nearer to the truth
+    found = [_vote(detect, parts, known, factor) for factor in progress(FACTORS)]
+    votes = [vote for vote in found if vote]
+    return known.diameter * _consensus(votes) if votes else None
+
+
+def _consensus(votes: Sequence[Vote]) -> float:
+    """The median of the diameters that most votes, by their scores, agree on."""
+    logs = np.log([vote.diameter for vote in votes])
+    agree = np.abs(logs[:, None] - logs) < math.log(AGREE)
+    most = (agree @ np.array([vote.score for vote in votes])).argmax()
+    return float(np.exp(np.median(logs[agree[most]])))
 
 
 def _middle(image: Tensor, side: int) -> Tensor:
@@ -63,16 +71,9 @@ def _middle(image: Tensor, side: int) -> Tensor:
 
 def _vote(
     detect: Callable[[Tensor, float], Objects], images: Sequence[Tensor], known: TrainingScale, factor: float
-) -> Vote:
-    """What is found if cells are `factor` times as large as in the training images."""
-    scale = known.scale / factor
-    weights, diameters = list[float](), list[float]()
-    for image in images:
-        cells = detect(image, scale)
-        found = [scale * diameter for diameter in equivalent_diameters(cells)]
-        weights += [
-            score * known.likelihood(diameter) for score, diameter in zip(cells.scores.tolist(), found, strict=True)
-        ]
-        diameters += found
-    ratio = float(np.median(diameters)) / known.percentile(50) if diameters else 1.0
-    return Vote(factor, sum(weights), ratio)
+) -> Vote | None:
+    """What is found if cells are taken to be `factor` times as large as in the training images; None if nothing is."""
+    cells = [detect(image, known.scale / factor) for image in images]
+    diameters = [diameter for of_image in cells for diameter in equivalent_diameters(of_image)]
+    scores = [score for of_image in cells for score in of_image.scores.tolist()]
+    return Vote(float(np.median(diameters)) / known.diameter, float(np.mean(scores))) if scores else None

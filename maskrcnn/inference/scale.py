@@ -18,7 +18,6 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 TILE = 1.5  # times the longer side of a training image: GroupNorm averages over what the model is shown
 OVERLAP = 1.25  # times the diameter of a large cell, as boxes are longer than that
 MAX_OUTSIDE = 0.3  # fraction of the cells found that may be smaller or larger than nearly all of training
-MIN_SPREAD = math.log(1.1)  # of diameters: half of the range of nine in ten
 SAME_SCALE = 0.02  # by so little may the scales of training images differ, to count as one
 
 
@@ -72,12 +71,6 @@ class TrainingScale:
     def percentile(self, percent: int) -> float:
         """One of PERCENTILES of the diameters, in pixels of the model."""
         return self.diameters[PERCENTILES.index(percent)]
-
-    def likelihood(self, diameter: float) -> float:
-        """How usual a diameter is, in pixels of the model: 1 for those of training, less for smaller and larger ones."""
-        low, high = math.log(self.percentile(5)), math.log(self.percentile(95))
-        middle, width = (low + high) / 2, max((high - low) / 2, MIN_SPREAD)
-        return math.exp(-(((math.log(max(diameter, 1e-6)) - middle) / width) ** 2) / 2)
 
     def tile(self, scale: float) -> tuple[int, int]:
         """Side and overlap of the tiles of an image that is shown at this scale, in pixels of the image: somewhat larger

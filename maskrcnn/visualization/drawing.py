@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -107,16 +105,17 @@ def _draw_label(ax: Axes, box: Sequence[float], text: str, colour: Any) -> None:
 
     The size of the text is only known when the figure is rendered. To stay inside the image a label starts at the box's
     left corner in the left half and ends at its right corner in the right half; near the image's upper border it hangs
-    inside the box instead of standing on it.
+    on the lower edge instead, or from the upper one inside the box if that is near the lower border.
     """
-    x1, y1, x2, _ = box
+    x1, y1, x2, y2 = box
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()  # y points down: bottom > top
-    pixels = (
-        2 * LABEL_SIZE / 72 * ax.figure.dpi
-    )  # more than enough for a line of text: a layout may still shrink the Axes
-    hangs = (y1 - top) / (bottom - top) < pixels / ax.bbox.height
+    # More than enough for a line of text: a layout may still shrink the Axes.
+    line = 2 * LABEL_SIZE / 72 * ax.figure.dpi * (bottom - top) / ax.bbox.height
     x, side = (max(x1, left), "left") if x1 < (left + right) / 2 else (min(x2, right), "right")
-    y, edge = (max(y1, top), "top") if hangs else (y1, "bottom")
+    if y1 - top >= line:
+        y, edge = y1, "bottom"
+    else:
+        y, edge = (y2 if bottom - y2 >= line else max(y1, top)), "top"
     patch = {"facecolor": colour, "edgecolor": "none", "pad": 1.0}
     style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": text_colour(colour), "bbox": patch, "parse_math": False}
     ax.text(x, y, text, ha=side, va=edge, clip_on=True, **style)
@@ -136,16 +135,3 @@ def legend_below(ax: Axes) -> Axes:
     """A legend under the picture, where it hides nothing."""
     ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, borderaxespad=0.3, frameon=False)
     return ax
-
-
-def overlay(
-    image: Tensor, objects: Mapping[str, Tensor], class_names: Sequence[str], score_threshold: float = 0.0
-) -> np.ndarray:
-    """The picture of `draw_objects` at the image's size: uint8 [H, W, 3]."""
-    height, width = image.shape[-2:]
-    dpi = 128  # with a power of two, inches * dpi is exactly the size in pixels (29 / 100 * 100 is 28.999999999999996)
-    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
-    draw_objects(figure.add_axes((0, 0, 1, 1)), image, objects, class_names, score_threshold)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

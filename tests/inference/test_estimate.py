@@ -14,14 +14,15 @@ KNOWN = TrainingScale(0.5, True, (200, 300), (24.0, 26.0, 28.0, 30.0, 32.0, 34.0
 
 @pytest.fixture
 def found_diameters(monkeypatch):
-    """Set the diameters of the discs in images (each 200 x 300), which are found if the model sees 20 to 45 pixels. Returns
-    the scales that were asked for."""
+    """Set the diameters of the discs in images (each 200 x 300), which are found if the model sees 18 to 50 pixels; shown
+    too large, an image has cells that are as large as training cells. Returns the scales that were asked for."""
     asked = []
 
     def set_diameters(*diameters):
         def predict(model, image, precision, scale, known, change):
             asked.append(scale)
-            masks = [disc(d) for d in diameters if 20 <= d * scale <= 45]
+            masks = [disc(d) for d in diameters if 18 <= d * scale <= 50]
+            masks = masks or [disc(29 / scale)] * 20 * (max(diameters, default=0) * scale > 50)
             patches = torch.stack(masks)[:, None] if masks else torch.zeros(0, 1, 200, 300)
             boxes = torch.tensor([[100.0 * k, 0, 100 * k + 10, 10] for k in range(len(masks))]).reshape(-1, 4)
             scores = torch.full((len(masks),), 0.9)
@@ -64,4 +65,4 @@ def test_of_many_images_some_are_looked_at_and_of_a_large_one_the_middle(found_d
 
     monkeypatch.setattr(estimate, "predict", nothing)
     estimate_diameter(None, [torch.zeros(3, 5000, 300)], KNOWN)
-    assert sizes == {(3, 3 * KNOWN.tile(KNOWN.scale)[0], 300)}
+    assert sizes == {(3, round(1.5 * KNOWN.tile(KNOWN.scale)[0]), 300)}

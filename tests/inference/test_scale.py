@@ -79,9 +79,3 @@ def test_sizes_unlike_those_of_training_are_told():
     assert "0.50 times" in KNOWN.warning([30] * 5)
     assert "--diameter" in KNOWN.warning([120] * 3)
     assert "50% outside" in KNOWN.warning([60, 60, 60, 20, 20, 150])
-
-
-def test_usual_sizes_are_likelier():
-    values = [KNOWN.likelihood(diameter) for diameter in (20, 40, 55, 60, 80, 160)]
-    assert values[0] < values[1] < values[2] > values[4] > values[5]
-    assert KNOWN.likelihood(math.sqrt(40 * 80)) == 1
