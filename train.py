@@ -23,7 +23,7 @@ from data.loader import OVERSIZE, Loader, stored_size
 from data.opening import open_dataset
 from data.splits import Splits, check_same_images, fingerprints, k_fold, overlap_warning, train_val_split
 from data.synthetic.dataset import resolve_data
-from data.synthetic.pretraining import pretraining_set
+from data.synthetic.pretraining import pretraining_set, shown_classes
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
@@ -32,7 +32,7 @@ from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import autocast, best_device
 from maskrcnn.inference.export import check_writable
 from maskrcnn.inference.scale import TrainingScale
-from maskrcnn.training.arguments import parse_arguments
+from maskrcnn.training.arguments import PRETRAIN_FRACTION, parse_arguments
 from maskrcnn.training.overrides import parse_overrides
 from maskrcnn.training.plots import plot_examples
 from maskrcnn.training.resume import restore, resume_state
@@ -62,13 +62,15 @@ def train(args: argparse.Namespace) -> int:
         check_writable(args.out)
         model_overrides, augmentation = read_overrides(args)
         splits = open_splits(args)
+        if args.pretrain_fraction is None:
+            args.pretrain_fraction = PRETRAIN_FRACTION if shown_classes(splits.train) else 0.0
         torch.manual_seed(args.seed)
         model = new_model(args, splits.train, model_overrides)
         arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
         seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
         saved = {"arguments": arguments, "history": [], "trained_on": seen, "validated_on": fingerprints(splits.val)}
         saved["colours"] = ColourRange.of(image for image, _ in splits.train).quantiles
-        saved["scale"] = training_scale(splits.train, model.transform).entries()
+        saved["scale"] = training_scale(splits.train, model.transform, augmentation is not None).entries()
         if warning := overlap_warning(saved["validated_on"], seen):
             print(warning, file=sys.stderr)
     images = {name: saved[name] for name in ("trained_on", "validated_on", "colours", "scale") if name in saved}

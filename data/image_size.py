@@ -38,9 +38,10 @@ def size_for_cells(dataset: SmearDataset) -> int:
     return min(max(size, MIN_SIZE), MAX_SIZE)
 
 
-def training_scale(dataset: SmearDataset, transform: ImageTransform) -> TrainingScale:
+def training_scale(dataset: SmearDataset, transform: ImageTransform, may_be_one: bool = True) -> TrainingScale:
     """The scale at which images are trained on. One for all if their cells are of one size in pixels, as those of one
-    magnification are, whether or not the images are; else each image's own, by its shorter side."""
+    magnification are, whether or not the images are; else, and unless it may_be_one, each image's own, by its shorter
+    side."""
     sizes = [sample.file_size or sample.size for sample in dataset.samples]
     own = np.array([transform.scale_of(size) for size in sizes])
     diameters = [_diameters(sample) for sample in dataset.samples]  # in pixels of the files
@@ -48,7 +49,7 @@ def training_scale(dataset: SmearDataset, transform: ImageTransform) -> Training
     resized = np.concatenate([of_image * scale for of_image, scale in zip(diameters, own, strict=True)])
     one = float(np.median(own))
     fits = max(max(size) for size in sizes) * one <= transform.max_size
-    if fits and _spread(pooled) <= _spread(resized):
+    if may_be_one and fits and _spread(pooled) <= _spread(resized):
         own, resized = np.full(len(own), one), pooled * one
     return TrainingScale.of(sizes, own.tolist(), resized.tolist())
 

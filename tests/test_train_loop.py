@@ -12,6 +12,8 @@ from torch import nn
 
 from data.augment import Augmentation
 from maskrcnn import Config
+from maskrcnn.images import ImageTransform
+from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.training.schedule import WARMUP_STEPS, RunClock, lr_at
 
 ROOT = Path(__file__).parents[1]
@@ -22,19 +24,28 @@ class Pulled(nn.Module):
     """One weight, which each image's mean pulls on with that strength; two losses, as a detector has five."""
 
     config = Config.small()
+    transform = ImageTransform(256, 512, (0, 0, 0), (1, 1, 1), 32)
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor([1.0]))
         self.frozen = nn.Parameter(torch.tensor([5.0]), requires_grad=False)
 
-    def forward(self, images, targets, resize):
-        self.resize = resize
+    def forward(self, images, targets, scale):
+        self.scale = scale
         pull = torch.stack([image.mean() for image in images]).mean()
         return {"pull": (self.weight * self.frozen / 5).sum() * pull, "rest": torch.ones(())}
 
 
+KNOWN = TrainingScale(0.5, True, (480, 640), (60.0,) * 7)
 SAMPLE = (torch.zeros(3, 4, 4), {})  # a training image, whose colours are recorded
+
+
+class Images(list):
+    """In place of a data set."""
+
+    samples = ()
+    class_names = ("neutrophil",)
 
 
 class PulledWithBackbone(Pulled):
@@ -43,8 +54,8 @@ class PulledWithBackbone(Pulled):
         self.backbone = nn.Linear(1, 1, bias=False)
         nn.init.ones_(self.backbone.weight)
 
-    def forward(self, images, targets, resize):
-        losses = super().forward(images, targets, resize)
+    def forward(self, images, targets, scale):
+        losses = super().forward(images, targets, scale)
         return {**losses, "pull": losses["pull"] * self.backbone.weight.sum()}
 
 
@@ -80,13 +91,14 @@ class Run:
         self.module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self.module)
         self.model, self.saved, self.history, self.metrics = Pulled(), {}, [], []
-        self.splits = SimpleNamespace(train=[SAMPLE] * 2, val=[])
+        self.splits = SimpleNamespace(train=Images([SAMPLE] * 2), val=Images())
         self.tmp_path, self.monkeypatch = tmp_path, monkeypatch
         for name, stub in {
             "open_splits": lambda args, *known: self.splits,
             "new_model": lambda args, dataset, overrides: self.model,
             "fingerprints": lambda dataset: [],
             "check_same_images": lambda *images: None,
+            "training_scale": lambda *values: KNOWN,
             "write_config": lambda *values: None,
             "describe_run": lambda *values: None,
             "report_best": lambda *values: None,
@@ -98,7 +110,7 @@ class Run:
         # How many epochs are worth a validation depends on how fast the machine is.
         monkeypatch.setattr(self.module.RunClock, "epochs_until_validation", lambda *values: 1)
 
-    def validate(self, model, samples, precision):
+    def validate(self, model, samples, precision, scales):
         ap = self.metrics.pop(0) if self.metrics else 0.5
         return {key: {"ap": ap} for key in ("mask", "mask_class_agnostic")} | {"validated": weight(model)}
 
@@ -128,7 +140,7 @@ def run(monkeypatch, tmp_path) -> Run:
 
 def test_a_step_is_as_large_as_the_schedule_says(run):
     """AdamW's first step is the learning rate itself, whatever the gradient; beside it, its weight decay."""
-    run.splits.train = [SAMPLE]
+    run.splits.train = Images([SAMPLE])
     run((Batches(2.0), 1.0), lr=0.1, lr_decay_fraction=1.0)
     lr = 0.1 / WARMUP_STEPS
     assert weight(run.model) == pytest.approx(1 - lr - 0.05 * lr, abs=1e-6)
@@ -145,21 +157,34 @@ def test_the_learning_rate_is_set_before_every_step(run, monkeypatch):
         return step(optimizer, *values)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", record)
-    run.splits.train = [SAMPLE] * 4
+    run.splits.train = Images([SAMPLE] * 4)
     run((Batches(1, 1, 1, 1), 1.0), lr=0.1, lr_decay_fraction=0.5, epochs=2)
     assert rates == pytest.approx([lr_at(k, k / 8, 0.1, 0.5) for k in range(8)])
 
 
-@pytest.mark.parametrize(("augment", "resize"), [("full", False), ("flips", True)])
-def test_images_that_the_augmentation_has_resized_or_cropped_are_not_resized_again(run, augment, resize):
+@pytest.mark.parametrize(("augment", "scale"), [("full", 1.0), ("flips", None)])
+def test_images_that_the_augmentation_has_resized_or_cropped_are_not_resized_again(run, augment, scale):
     run((Batches(1), 1.0), augment=augment)
-    assert run.model.resize is resize
+    assert run.model.scale is scale or run.model.scale == scale
+
+
+@pytest.mark.parametrize(
+    ("names", "fraction"), [(("neutrophil", "blast"), 0.35), (("cell",), 0.0), (("Blast", "smudge cell"), 0.0)]
+)
+def test_synthetic_smears_come_first_if_they_show_a_class_of_the_data(run, names, fraction):
+    args = argparse.Namespace(pretrain_fraction=None)
+    run.monkeypatch.setattr(run.module, "write_config", lambda folder, arguments, model: vars(args).update(arguments))
+    run.splits.train.class_names = names
+    run((Batches(1), 1.0), pretrain_fraction=None)
+    assert args.pretrain_fraction == fraction
+    run((Batches(1), 1.0), pretrain_fraction=0.2)
+    assert args.pretrain_fraction == 0.2
 
 
 def test_rpn_and_heads_take_larger_steps_than_the_backbone(run):
     """AdamW's first step does not depend on the gradient, so the steps are as the learning rates."""
     run.model = PulledWithBackbone()
-    run.splits.train = [SAMPLE]
+    run.splits.train = Images([SAMPLE])
     run((Batches(2.0), 1.0), lr=0.1, lr_decay_fraction=1.0, head_lr_factor=3.0)
     lr = 0.1 / WARMUP_STEPS
     assert run.model.backbone.weight.item() == pytest.approx(1 - lr - 0.05 * lr, abs=1e-6)
@@ -172,10 +197,13 @@ def test_crops_pasted_cells_and_other_colours_are_shown_until_the_rate_falls(run
     args = argparse.Namespace(batch_size=2, class_balance=0.5, lr_decay_fraction=0.3, pretrain_fraction=0.0)
     images, clock = SimpleNamespace(samples=[], downscaled=lambda sizes: None), RunClock(10, None)
     augmentation = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.4, copies=3.0, crop=90)
-    phases = run.module.open_phases(args, run.model, images, clock, augmentation)
+    phases = run.module.open_phases(args, run.model, images, clock, augmentation, KNOWN)
     last = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.0, copies=0.0, crop=0)
     assert phases == [(augmentation, pytest.approx(0.7)), (last, 1.0)]
-    assert run.module.open_phases(args, run.model, images, clock, None) == [(None, pytest.approx(0.7)), (None, 1.0)]
+    assert run.module.open_phases(args, run.model, images, clock, None, KNOWN) == [
+        (None, pytest.approx(0.7)),
+        (None, 1.0),
+    ]
 
 
 def test_the_large_images_of_torchvisions_preset_are_cropped_on_demand_only(run):
@@ -191,14 +219,15 @@ def test_the_large_images_of_torchvisions_preset_are_cropped_on_demand_only(run)
 def test_colours_of_other_laboratories_are_those_of_pretraining_first(run):
     shown = lambda images, batch_size, device, augmentation, sizes, class_balance: (images, augmentation)  # noqa: E731
     run.monkeypatch.setattr(run.module, "Loader", shown)
-    drawn = SimpleNamespace(samples=[], downscaled=lambda sizes: "synthetic")
+    drawn = Images()
+    drawn.downscaled = lambda sizes: "synthetic"
     run.monkeypatch.setattr(run.module, "pretraining_set", lambda *args, **options: drawn)
     real = SimpleNamespace(samples=[], downscaled=lambda sizes: "real")
     args = argparse.Namespace(
         batch_size=2, class_balance=0.5, lr_decay_fraction=0.3, pretrain_fraction=0.2, seed=0, compartment="whole-cell"
     )
     augmentation = Augmentation(laboratory=0.1, pretrain_laboratory=0.6)
-    phases = run.module.open_phases(args, run.model, real, RunClock(10, None), augmentation)
+    phases = run.module.open_phases(args, run.model, real, RunClock(10, None), augmentation, KNOWN)
     shares = [(images, augmentation.laboratory) for (images, augmentation), _ in phases]
     assert shares == [("synthetic", 0.6), ("real", 0.1), ("real", 0.0)]
 
@@ -218,7 +247,7 @@ def test_the_workers_of_a_phase_end_with_it(run):
 
 
 def test_a_gradient_is_clipped_to_the_largest_norm(run):
-    run.splits.train = [SAMPLE]
+    run.splits.train = Images([SAMPLE])
     run((Batches(1e4), 1.0))
     assert run.model.weight.grad.item() == pytest.approx(run.module.MAX_GRAD_NORM, rel=1e-4)
     run((Batches(2), 1.0))

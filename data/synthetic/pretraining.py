@@ -34,7 +34,7 @@ def pretraining_set(
 
     compartment: what is annotated in them and in `reference`, see `read_dataset`.
     """
-    shown = [name for name in reference.class_names if name in LISC_CLASSES]
+    shown = shown_classes(reference)
     names = shown or list(LISC_CLASSES)
     size = matching_size(reference, compartment)
     per_image = max(1, round(math.prod(size) / CELL_SPACING**2))
@@ -55,6 +55,12 @@ def pretraining_set(
             dataset.samples.append(sample)
     dataset.samples = without_fragments(dataset.samples)
     return dataset
+
+
+def shown_classes(reference: SmearDataset) -> list[str]:
+    """The classes of a data set that synthetic smears can show. If there is none, other classes are not worth pre-training
+    (docs/recipe.md)."""
+    return [name for name in reference.class_names if name in LISC_CLASSES]
 
 
 def matching_size(reference: SmearDataset, compartment: str = "whole-cell") -> tuple[int, int]:

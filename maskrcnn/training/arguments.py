@@ -85,8 +85,8 @@ def parse_arguments(
         parser.error("argument --folds: must be 2 or more")
     if args.fold and args.fold >= (args.folds or 0):
         parser.error(f"argument --fold: must be below --folds, which is {args.folds or 'not given'}")
-    if args.pretrain_fraction is None:
-        args.pretrain_fraction = 0.0 if args.weights or args.data == "synthetic" else PRETRAIN_FRACTION
+    if args.pretrain_fraction is None and (args.weights or args.data == "synthetic"):
+        args.pretrain_fraction = 0.0  # else it depends on the classes of the data
     return args
 
 
@@ -159,7 +159,7 @@ def _add_recipe(group: argparse._ArgumentGroup) -> None:
         type=fraction_below_one,
         metavar="FRACTION",
         help="the first fraction of the run trains on crowded synthetic smears at the scale of the data (default: "
-        f"{PRETRAIN_FRACTION}; 0 with synthetic data or --weights)",
+        f"{PRETRAIN_FRACTION}; 0 with synthetic data, with --weights, and for classes that are none of LISC's five)",
     )
     add(
         "--class-balance",

@@ -81,6 +81,7 @@ def test_images_of_several_sizes_but_one_magnification_have_one_scale():
     assert known.is_one
     assert known.scale == 0.5
     assert model_sizes(data, transform(240, 480), scales_of(data, known))[2] == (120, 160)
+    assert not training_scale(data, transform(240, 480), may_be_one=False).is_one
 
 
 def test_images_whose_cells_are_as_much_larger_as_they_are_keep_their_own_scales():
