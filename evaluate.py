@@ -32,11 +32,18 @@ from maskrcnn.inference.scale import ShownScale, TrainingScale, choose_scale
 from maskrcnn.weights import load_checkpoint
 
 EPILOG = """--out then contains
-  report.html           everything below in one page that opens without a network
-  evaluation.txt        the tables: average precision overall, per class and by area; precision, recall, F1, panoptic
-                        quality, IoU, Dice, outline offset, accuracy and calibration; each with a 95 % interval over images
-  evaluation.json       the same, the confusion matrix, the curves, and every failure with its file
+  report.html           everything below in one page that opens without a network: how many cells are found and named, the
+                        true beside the predicted differential count, tables, pictures, and every failure
+  evaluation.txt        the same tables: precision, recall, F1, accuracy, IoU, Dice, panoptic quality, outline offset,
+                        calibration, and average precision overall, per class and by area, with 95 % intervals
+  evaluation.json       the same for programs; every estimate is [value, low, high], null where there is none:
+                          counts: cells, found, correct, wrong, missed, false_positives
+                          differential: CLASS: true, true_percent, true_percent_interval, predicted, ...
+                          cells: METRIC: class_agnostic, class_mean, CLASS
+                          average_precision: mask, box, mask_class_agnostic, mask_CLASS, ...: ap, ap50, ap75, ar
+                          confusion, calibration, precision_recall, failure_counts, failures, images_without_a_cell
   evaluation-*.png      curves, confusion matrix, calibration, colours; best, median and worst masks; every kind of failure
+Label maps of other programs are compared with true ones by python -m maskrcnn evaluate.
 
 A run folder records how its images were split (--folds, --fold, --seed) and what was segmented (--compartment); evaluate.py
 uses the same unless told otherwise. It warns about images that were in the training set, on which results are too good.
@@ -128,7 +135,7 @@ def scale_of(
     model: MaskRCNN,
     dataset: SmearDataset,
     known: TrainingScale | None,
-    change: Callable[[Tensor], Tensor],
+    light: Callable[[Tensor], Callable[[Tensor], Tensor]],
 ) -> ShownScale:
     """At which scale the images are shown to the model. Raises ValueError."""
 
@@ -136,10 +143,22 @@ def scale_of(
         reduced = [sample.scale for sample in dataset.samples]
         images = [sample.image.permute(2, 0, 1) for sample in dataset.samples]
         bar = functools.partial(tqdm, desc="estimating the size of cells", leave=False, disable=None)
-        found = estimate_diameter(model.eval(), images, training, args.precision, change, bar)
+        found = estimate_diameter(model.eval(), images, training, args.precision, light, bar)
         return found and found / statistics.median(reduced)
 
     return choose_scale(known, args.diameter, args.scale, estimate)
+
+
+def title_of(args: argparse.Namespace) -> str:
+    """What was evaluated on what."""
+    return f"{args.checkpoint} on {args.data} ({args.split}{', test-time augmentation' * args.tta})"
+
+
+def note_of_colours(args: argparse.Namespace, known: ColourRange | None) -> str:
+    """What was done to images in other colours than those of training; "" if these are not known."""
+    done = "with the white balance of training" if args.colours == "adapt" else "as they are"
+    text = f"--colours {args.colours}: images in colours far from those of training were shown to the model {done}"
+    return text if known else ""
 
 
 def main() -> int:
@@ -158,30 +177,19 @@ def main() -> int:
             print(warning, file=sys.stderr)
         files = [readable(record.image) for record in dataset.records]
         known = ColourRange.of_checkpoint(saved)
-        change = as_shown(known, args.colours)
+        light = as_shown(known, args.colours)
         training = TrainingScale.of_checkpoint(saved)
-        scale = scale_of(args, model, dataset, training, change)
+        scale = scale_of(args, model, dataset, training, light)
         print(scale.reason)
         scales = [scale.scale and scale.scale / sample.scale for sample in dataset.samples]
         bar = tqdm(dataset, "evaluating", unit="image", disable=None)
-        shown = ((change(image), target) for image, target in bar)
+        shown = ((light(image)(image), target) for image, target in bar)
         result = evaluate(
-            model,
-            shown,
-            args.precision,
-            args.score_threshold,
-            files,
-            tta=args.tta,
-            groups=groups,
-            scales=scales,
-            known=training,
+            model, shown, args.precision, args.score_threshold, files, args.tta, groups, scales, known=training
         )
         print(format_table(result), flush=True)
-        title = f"{args.checkpoint} on {args.data} ({args.split}{', test-time augmentation' * args.tta})"
-        adapted = f"--colours {args.colours}: images in colours far from those of training were shown to the model "
-        adapted += "with the white balance of training" if args.colours == "adapt" else "as they are"
-        notes = "\n".join(filter(None, (warning, scale.reason, adapted if known else "", dataset_report(splits))))
-        print(f"report: {write_report(result, dataset, args.out, title, notes, known)}")
+        notes = "\n".join(filter(None, (warning, scale.reason, note_of_colours(args, known), dataset_report(splits))))
+        print(f"report: {write_report(result, dataset, args.out, title_of(args), notes, known)}")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2

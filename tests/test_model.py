@@ -78,7 +78,7 @@ def test_stages_come_in_the_papers_order_and_print_their_shapes(model):
     printed = {name: repr(output) for name, output in detection}
     assert "float32 [1, 128, 24, 32]" in printed["features"]  # P2 of an image of 96 x 128
     assert "objectness: float32 [1, " in printed["rpn"]
-    assert "roi_features: float32 [100, 128, 7, 7]" in printed["roi_features"]
+    assert "roi_features: float32 [300, 128, 7, 7]" in printed["roi_features"]
     assert all(len(text) < 1000 for name, text in printed.items() if name != "results")
 
 
@@ -211,7 +211,7 @@ def test_a_batch_gives_what_its_images_give_alone():
     assert sizes == [[(96, 122)], [(91, 128)]]
     for a, b in zip(together, alone):
         assert len(a["scores"]) == 20
-        assert a["scores"].diff().abs().min() > 1e-4  # so the order is not a matter of rounding
+        assert a["scores"].diff().abs().min() > 5e-5  # so the order is not a matter of rounding
         assert a["masks"].std() > 0.1
         assert a["labels"].tolist() == b["labels"].tolist()
         torch.testing.assert_close(a["scores"], b["scores"], atol=1e-5, rtol=0)

@@ -214,6 +214,38 @@ def test_images_that_are_not_to_be_resized_are_normalised_and_padded_alone():
         assert dict(model.stages([image], scale=1.0))["images"].sizes == [(height, width)]
 
 
+@pytest.mark.parametrize("scale", [None, 1.0])
+def test_masks_of_given_boxes_are_those_of_detections_with_these_boxes(scale):
+    torch.manual_seed(0)
+    model = MaskRCNN(specific_config(masks_from_p1=True)).eval()
+    given = images()
+    with torch.inference_mode():
+        results = model(given, scale=scale)
+        assert all(len(result["labels"]) > 1 for result in results)
+        masks = model.masks(given, *[[result[name] for result in results] for name in ("boxes", "labels")], scale=scale)
+        for result, of_image in zip(results, masks, strict=True):
+            assert torch.allclose(of_image, result["masks"], atol=1e-4)
+        # Another class has another mask, and an image may have no box.
+        others = [results[0]["labels"] % 5 + 1, results[1]["labels"][:0]]
+        changed = model.masks(given, [results[0]["boxes"], results[1]["boxes"][:0]], others, scale)
+    assert not torch.allclose(changed[0], masks[0], atol=1e-3)
+    assert changed[1].shape == (0, 1, *SIZES[1])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "words"),
+    [
+        ([[10.0, 10, 10, 20]], [1], "without finite area"),
+        ([[10.0, 10, 20, 20]], [6], "expected 1 to 5"),
+        ([[10.0, 10, 20, 20]], [1, 2], "expected"),
+    ],
+)
+def test_boxes_that_no_mask_can_have_are_refused(boxes, labels, words):
+    model = MaskRCNN(specific_config()).eval()
+    with pytest.raises(ValueError, match=f"image 0 has .*{words}"):
+        model.masks(images()[:1], [torch.tensor(boxes)], [torch.tensor(labels)])
+
+
 def test_proposals_end_where_their_image_does_not_where_its_padding_does(training, detection):
     for stages in (training, detection):
         assert stages["images"].pixels.shape[-2:] == (96, 128)
@@ -225,7 +257,7 @@ def test_proposals_end_where_their_image_does_not_where_its_padding_does(trainin
 def test_a_detection_has_the_score_the_box_and_the_mask_of_its_class():
     """Heads that read nothing: class k moves a box by k / 10 of its width and has the logit k everywhere in its mask."""
     torch.manual_seed(0)
-    model = MaskRCNN(specific_config(box_score_thresh=0.1)).eval()
+    model = MaskRCNN(specific_config(box_score_thresh=0.1, box_detections_per_img=1000)).eval()
     class_logits = torch.tensor([0.0, -9, 2, -9, 3, -9])
     scores = {2: 0.2593, 4: 0.7049}  # e^2 and e^3, over 1 + e^2 + e^3; the other classes are below the threshold
     with torch.no_grad():

@@ -102,7 +102,7 @@ def main() -> None:
     rows: dict[str, list[float]] = {}
     for name, change in tqdm({"as they are": torch.clone, **RECOLOURINGS}.items(), disable=None):
         changed = [(change(image), target) for image, target in samples]
-        measured = validate(model, ((shown(image), target) for image, target in changed))
+        measured = validate(model, ((shown(image)(image), target) for image, target in changed))
         rows[name] = [measured[kind][metric] for kind, metric in METRICS.values()]
         if known:
             rows[name].append(float(known.distances(ColourRange.of(image for image, _ in changed).quantiles).median()))

@@ -23,12 +23,13 @@ MAX_PIXELS = 20_000  # of an image are looked at; more would hardly change its q
 
 def colour_quantiles(image: Tensor) -> Tensor:
     """[3, 6]: the 1st, 50th and 99th percentile, each of red, green, blue (0..255), red - green, blue - green and red - blue
-    (-255..255). image: [3, H, W] in 0..1.
+    (-255..255). image: [3, H, W], in 0..1 or of 8 bits.
 
     Without the differences, stains of another hue would look alike: red, green and blue have nearly the same percentiles.
     """
     step = max(1, image[0].numel() // MAX_PIXELS)
-    red, green, blue = image.flatten(1)[:, ::step].float()
+    pixels = image.flatten(1)[:, ::step].float()
+    red, green, blue = pixels if image.is_floating_point() else pixels / 255
     values = torch.stack([red, green, blue, red - green, blue - green, red - blue])
     return 255 * torch.quantile(values, torch.tensor(list(QUANTILES.values())), dim=1)
 
@@ -66,17 +67,22 @@ class ColourRange:
         return _distances(quantiles, self.quantiles).amin(dim=1)
 
     def adapt(self, image: Tensor) -> Tensor:
-        """The image [3, H, W] in 0..1 itself or, if it counts as different, in the light of the training images: each
-        channel is multiplied so that its bright colour, the background of a smear, becomes the mean one of training.
+        """The image [3, H, W] in 0..1 in the light of the training images, see `light_of`."""
+        return self.light_of(image)(image)
+
+    def light_of(self, image: Tensor) -> Callable[[Tensor], Tensor]:
+        """What to do with an image [3, H, W], or with its tiles in 0..1, before the model sees it: nothing or, if it counts
+        as different, each channel is multiplied so that its bright colour, the background of a smear, becomes the mean one
+        of training.
 
         Only the background is adjusted, because it is the same in all smears; dark and middle colours depend on which cells
         are there and how they are stained, and carry their classes.
         """
         here = colour_quantiles(image)
         if float(self.distances(here[None])) <= self.limit:
-            return image
+            return _unchanged
         gains = self.quantiles.mean(dim=0)[-1, :3] / here[-1, :3].clamp(min=1)
-        return (gains[:, None, None] * image).clamp(0, 1)
+        return lambda part: (gains[:, None, None] * part).clamp(0, 1)
 
     def warning(self, quantiles: Tensor) -> str:
         """What to say about M images, [M, 3, 6]; "" if none is different."""
@@ -91,9 +97,14 @@ class ColourRange:
         )
 
 
-def as_shown(known: ColourRange | None, colours: str) -> Callable[[Tensor], Tensor]:
-    """What the model is shown of an image: colours is the value of --colours, known the colours of its checkpoint."""
-    return known.adapt if known and colours == "adapt" else lambda image: image
+def as_shown(known: ColourRange | None, colours: str) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
+    """What is done with an image, and so with its tiles, before the model sees it: see `light_of`. colours: the value of
+    --colours; known: the colours of the model's checkpoint."""
+    return known.light_of if known and colours == "adapt" else lambda image: _unchanged
+
+
+def _unchanged(part: Tensor) -> Tensor:
+    return part
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

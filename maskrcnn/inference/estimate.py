@@ -18,7 +18,8 @@ from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.model import MaskRCNN
 
 FACTORS = tuple(2.0 ** (k / 2) for k in range(-3, 5))  # how many times as large as in training cells may be
-MAX_IMAGES = 6  # are looked at
+MAX_AREA = 8  # training images: together as large are the images that are looked at, and no more than
+MAX_IMAGES = 64
 MAX_SIDE = 1.5  # tiles at the scale of training: of a larger image only the middle is looked at
 SCORE = 0.5
 AGREE = 1.25  # times: by so little differ the diameters that two scales agree on
@@ -37,20 +38,23 @@ def estimate_diameter(
     images: Sequence[Tensor],
     known: TrainingScale,
     precision: str = "auto",
-    change: Callable[[Tensor], Tensor] = lambda image: image,
+    shown: Callable[[Tensor], Callable[[Tensor], Tensor]] = lambda image: lambda part: part,
     progress: Callable[[Sequence[float]], Iterable[float]] = iter,
 ) -> float | None:
     """The diameter of the median cell of some images [3, H, W] of one magnification, in their pixels; None if no cell is
-    found at any scale. They are evenly sampled if they are many. precision, change: see `predict`; progress: wraps the
-    scales, for a progress bar."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).astype(int)).tolist()
+    found at any scale. They are evenly sampled if they are many. precision: see `predict`; shown: see `as_shown`; progress:
+    wraps the scales, for a progress bar."""
     side = round(MAX_SIDE * known.tile(known.scale)[0])
-    parts = [_middle(images[i], side) for i in chosen]
+    area = float(np.median([min(image.shape[1], side) * min(image.shape[2], side) for image in images] or [1]))
+    number = min(len(images), MAX_IMAGES, math.ceil(MAX_AREA * math.prod(known.image_size) / area))
+    chosen = [images[i] for i in np.linspace(0, len(images) - 1, number).astype(int).tolist()]
+    parts = [(_middle(image, side), shown(image)) for image in chosen]
 
-    def detect(image: Tensor, scale: float) -> Objects:
-        return confident_objects(predict(model, image, precision, scale=scale, known=known, change=change), SCORE)
+    def detect(scale: float) -> list[Objects]:
+        found = (predict(model, part, precision, scale=scale, known=known, change=change) for part, change in parts)
+        return [confident_objects(objects, SCORE) for objects in found]
 
-    found = [_vote(detect, parts, known, factor) for factor in progress(FACTORS)]
+    found = [_vote(detect(known.scale / factor), known) for factor in progress(FACTORS)]
     votes = [vote for vote in found if vote]
     return known.diameter * _consensus(votes) if votes else None
 
@@ -69,11 +73,8 @@ def _middle(image: Tensor, side: int) -> Tensor:
     return image[:, top : top + side, left : left + side]
 
 
-def _vote(
-    detect: Callable[[Tensor, float], Objects], images: Sequence[Tensor], known: TrainingScale, factor: float
-) -> Vote | None:
-    """What is found if cells are taken to be `factor` times as large as in the training images; None if nothing is."""
-    cells = [detect(image, known.scale / factor) for image in images]
+def _vote(cells: Sequence[Objects], known: TrainingScale) -> Vote | None:
+    """What is found in the images at one scale; None if nothing is."""
     diameters = [diameter for of_image in cells for diameter in equivalent_diameters(of_image)]
     scores = [score for of_image in cells for score in of_image.scores.tolist()]
     return Vote(float(np.median(diameters)) / known.diameter, float(np.mean(scores))) if scores else None

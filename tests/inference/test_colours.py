@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskrcnn.inference.colours import MIN_LIMIT, ColourRange, colour_figure, colour_quantiles
+from maskrcnn.inference.colours import MIN_LIMIT, ColourRange, as_shown, colour_figure, colour_quantiles
 
 
 def flat(*colour):
@@ -127,3 +127,20 @@ def test_the_figure_shows_every_image_at_its_red_and_blue_in_its_own_colour():
         "bright (99th percentile)",
         "differences (99th percentile)",
     ]
+
+
+def test_the_parts_of_an_image_are_shown_in_the_light_of_the_whole():
+    """A tile of dark cells alone would seem to be in another light."""
+    torch.manual_seed(0)
+    scene = torch.rand(3, 40, 50) * 0.5 + 0.3
+    known = ColourRange.of([scene])
+    strange = torch.tensor([0.6, 0.9, 1.1])[:, None, None] * scene
+    light = as_shown(known, "adapt")(strange)
+    assert light(strange[:, :10, :10]).equal(known.adapt(strange)[:, :10, :10])
+    assert as_shown(known, "keep")(strange)(strange).equal(strange)
+    assert as_shown(None, "adapt")(strange)(strange).equal(strange)
+
+
+def test_bytes_have_the_colours_that_numbers_have():
+    image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
+    torch.testing.assert_close(colour_quantiles(image), colour_quantiles(image / 255))

@@ -56,7 +56,9 @@ def test_where_nothing_is_found_there_is_no_estimate(found_diameters):
 def test_of_many_images_some_are_looked_at_and_of_a_large_one_the_middle(found_diameters, monkeypatch):
     asked = found_diameters(60)
     estimate_diameter(None, [torch.zeros(3, 200, 300)] * 100, KNOWN)
-    assert len(asked) == estimate.MAX_IMAGES * len(estimate.FACTORS)
+    assert len(asked) == 8 * len(estimate.FACTORS)
+    estimate_diameter(None, [torch.zeros(3, 100, 150)] * 100, KNOWN)
+    assert len(asked) == (8 + 32) * len(estimate.FACTORS)
     sizes = set()
 
     def nothing(model, image, *_, **options):
