@@ -27,7 +27,7 @@ from maskrcnn.inference.detect import predict
 from maskrcnn.inference.device import best_device
 from maskrcnn.inference.estimate import estimate_diameter
 from maskrcnn.inference.objects import confident_objects
-from maskrcnn.inference.scale import TrainingScale
+from maskrcnn.inference.scale import TrainingScale, choose_scale
 from maskrcnn.weights import load_checkpoint
 
 Sample = tuple[Tensor, dict[str, Tensor]]  # image [3, H, W] in 0..1; labels [N], masks uint8 [N, H, W]
@@ -109,6 +109,18 @@ def measure(
     return masks.compute(class_agnostic=True).ap50, float(metrics(cells.total())["accuracy"][0])
 
 
+def compare(model: MaskRCNN, samples: Sequence[Sample], known: TrainingScale, factor: float, precision: str) -> str:
+    """A row of the table, of images whose cells are `factor` times as large as in training."""
+    guess = estimate_diameter(model, [image for image, _ in samples], known, precision)
+    given = known.scale_for(known.diameter * factor)
+    auto = choose_scale(known, "auto", None, lambda _: guess).scale
+    row = f"{len(samples):8d}"
+    for scale, training in ((None, None), (given, known), (auto, known)):
+        ap50, accuracy = measure(model, tqdm(samples, leave=False, disable=None), precision, scale, training)
+        row += f"{ap50:.3f}, {accuracy:.3f}".rjust(20)
+    return row + (f"{guess / (known.diameter * factor):10.2f}" if guess else f"{'-':>10}")
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,20 +138,8 @@ def main() -> None:
     samples = [splits.val[i] for i in range(len(splits.val))][: args.images]
     print(f"{'':16}{'':8}{'shorter side':>20}{'given':>20}{'auto':>20}{'estimate':>10}")
     for name, (factor, change) in VARIANTS.items():
-        changed = change(samples)
-        guess = estimate_diameter(model, [image for image, _ in changed], known, args.precision)
-        given = known.scale_for(known.diameter * factor)
-        ways: tuple[tuple[float | None, TrainingScale | None], ...] = (
-            (None, None), (given, known), (known.scale_for(guess) if guess else given, known)
-        )  # fmt: skip
-        columns = ""
-        for scale, training in ways:
-            ap50, accuracy = measure(
-                model, tqdm(changed, name, leave=False, disable=None), args.precision, scale, training
-            )
-            columns += f"{ap50:.3f}, {accuracy:.3f}".rjust(20)
-        ratio = f"{guess / (known.diameter * factor):.2f}" if guess else "-"
-        print(f"{name:16}{len(changed):8d}{columns}{ratio:>10}", flush=True)
+        row = compare(model, change(samples), known, factor, args.precision)
+        print(f"{name:16}{row}", flush=True)
     print("class-agnostic mask AP50, and the fraction of the cells found that have the right name")
 
 

@@ -18,6 +18,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 TILE = 1.5  # times the longer side of a training image: GroupNorm averages over what the model is shown
 OVERLAP = 1.25  # times the diameter of a large cell, as boxes are longer than that
 MAX_OUTSIDE = 0.3  # fraction of the cells found that may be smaller or larger than nearly all of training
+SAME_MAGNIFICATION = 1.3  # times: by so much the median cell of a few images differs from that of others
 SAME_SCALE = 0.02  # by so little may the scales of training images differ, to count as one
 
 
@@ -113,6 +114,9 @@ def choose_scale(
         return ShownScale(None, "each image is resized to one shorter side: the checkpoint records no scale")
     if diameter == "auto":
         found = estimate(known)
+        if found and max(found / known.diameter, known.diameter / found) < SAME_MAGNIFICATION:
+            reason = f"cells are estimated to be {found:.0f} pixels across: the magnification of training"
+            return ShownScale(known.scale, reason)
         if found:
             return ShownScale(known.scale_for(found), f"cells are estimated to be {found:.0f} pixels across")
         reason = f"no cell was found at any scale; taken to be {known.diameter:.0f} pixels across, as in training"

@@ -47,6 +47,9 @@ def test_options_choose_the_scale(diameter, factor, scale, words):
 
 def test_auto_takes_the_estimate_or_says_that_there_is_none():
     assert choose_scale(KNOWN, "auto", None, lambda known: 240.0).scale == 0.25
+    for near in (95.0, 120.0, 155.0):  # a few cells are no reason to doubt the magnification
+        assert choose_scale(KNOWN, "auto", None, lambda known, near=near: near).scale == 0.5
+    assert choose_scale(KNOWN, "auto", None, lambda known: 90.0).scale == pytest.approx(60 / 90)
     nothing = choose_scale(KNOWN, "auto", None, lambda known: None)
     assert nothing.scale == 0.5
     assert "no cell was found" in nothing.reason
