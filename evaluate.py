@@ -25,7 +25,7 @@ from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.inference.arguments import add_colours, add_renamed_options, add_scale, fraction, natural
 from maskrcnn.inference.colours import ColourRange, as_shown
 from maskrcnn.inference.device import PRECISIONS, best_device
-from maskrcnn.inference.estimate import estimate_diameter
+from maskrcnn.inference.estimate import estimate_diameter, some_images
 from maskrcnn.inference.export import check_writable
 from maskrcnn.inference.image_io import readable
 from maskrcnn.inference.scale import ShownScale, TrainingScale, choose_scale
@@ -141,7 +141,8 @@ def scale_of(
 
     def estimate(training: TrainingScale) -> float | None:
         reduced = [sample.scale for sample in dataset.samples]
-        images = [sample.image.permute(2, 0, 1) for sample in dataset.samples]
+        chosen = some_images([sample.size for sample in dataset.samples], training)
+        images = (dataset.samples[i].image.permute(2, 0, 1) for i in chosen)
         bar = functools.partial(tqdm, desc="estimating the size of cells", leave=False, disable=None)
         found = estimate_diameter(model.eval(), images, training, args.precision, light, bar)
         return found and found / statistics.median(reduced)

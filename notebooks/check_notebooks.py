@@ -9,10 +9,13 @@ learnt, only the kinds of its outputs are compared.
 """
 
 import argparse
+import functools
+import os
 import re
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -23,6 +26,8 @@ from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent
 NUMBER = r"-?\d+\.?\d*(?:e[+-]?\d+)?"
+CORES = os.cpu_count() or 1
+AT_ONCE = min(2, CORES)  # lessons that run side by side
 MAX_CELLS, MAX_SECONDS, MAX_BYTES = 25, 120, 1_000_000
 
 
@@ -34,7 +39,7 @@ def execute(path: Path) -> tuple[NotebookNode, float]:
             cell.outputs, cell.execution_count = [], None
     begun = time.monotonic()
     client = NotebookClient(notebook, timeout=2 * MAX_SECONDS, resources={"metadata": {"path": str(FOLDER)}})
-    client.execute()
+    client.execute(env={**os.environ, "OMP_NUM_THREADS": str(max(1, CORES // AT_ONCE))})
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day, which change with every run
         if cell.cell_type == "code":
@@ -91,27 +96,29 @@ def main() -> int:
     begun = time.monotonic()
     trained_model()
     print(f"the model of the lessons: {time.monotonic() - begun:.0f} s", flush=True)
-    bad = 0
-    for path in sorted(FOLDER.glob("*.ipynb")):
-        if args.names and not path.name.startswith(tuple(args.names)):
-            continue
-        try:
-            fresh, seconds = execute(path)
-        except CellExecutionError as error:
-            print(f"{path.name:34s} {error}", flush=True)
-            bad += 1
-            continue
-        problems = list(limits(fresh))
-        if args.write:
-            nbformat.write(fresh, path)
-        else:
-            problems += stale(nbformat.read(path, as_version=4), fresh)
-        # Only a remark: on a machine that is busy with something else any lesson may take longer.
-        slow = f" (more than {MAX_SECONDS} s)" if seconds > MAX_SECONDS else ""
-        line = f"{path.name:34s} {len(fresh.cells)} cells {seconds:5.0f} s{slow}  {'; '.join(problems) or 'ok'}"
-        print(line, flush=True)
-        bad += bool(problems)
-    return 1 if bad else 0
+    paths = [path for path in sorted(FOLDER.glob("*.ipynb")) if path.name.startswith(tuple(args.names or [""]))]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        are_good = list(pool.map(functools.partial(check, write=args.write), paths))
+    return 0 if all(are_good) else 1
+
+
+def check(path: Path, write: bool) -> bool:
+    """Run one lesson and print a line about it. write: keep its outputs. Returns whether it is good."""
+    try:
+        fresh, seconds = execute(path)
+    except CellExecutionError as error:
+        print(f"{path.name:34s} {error}", flush=True)
+        return False
+    problems = list(limits(fresh))
+    if write:
+        nbformat.write(fresh, path)
+    else:
+        problems += stale(nbformat.read(path, as_version=4), fresh)
+    # Only a remark: on a machine that is busy with something else any lesson may take longer.
+    slow = f" (more than {MAX_SECONDS} s)" if seconds > MAX_SECONDS else ""
+    line = f"{path.name:34s} {len(fresh.cells)} cells {seconds:5.0f} s{slow}  {'; '.join(problems) or 'ok'}"
+    print(line, flush=True)
+    return not problems
 
 
 if __name__ == "__main__":

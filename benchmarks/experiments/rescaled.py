@@ -25,7 +25,7 @@ from maskrcnn.evaluation.instance_metrics import InstanceMetrics, metrics
 from maskrcnn.images import image_size, resize
 from maskrcnn.inference.detect import predict
 from maskrcnn.inference.device import best_device
-from maskrcnn.inference.estimate import estimate_diameter
+from maskrcnn.inference.estimate import estimate_diameter, some_images
 from maskrcnn.inference.objects import confident_objects
 from maskrcnn.inference.scale import TrainingScale, choose_scale
 from maskrcnn.weights import load_checkpoint
@@ -111,7 +111,8 @@ def measure(
 
 def compare(model: MaskRCNN, samples: Sequence[Sample], known: TrainingScale, factor: float, precision: str) -> str:
     """A row of the table, of images whose cells are `factor` times as large as in training."""
-    guess = estimate_diameter(model, [image for image, _ in samples], known, precision)
+    chosen = some_images([image_size(image) for image, _ in samples], known)
+    guess = estimate_diameter(model, [samples[i][0] for i in chosen], known, precision)
     given = known.scale_for(known.diameter * factor)
     auto = choose_scale(known, "auto", None, lambda _: guess).scale
     row = f"{len(samples):8d}"

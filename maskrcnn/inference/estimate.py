@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from maskrcnn.images import Size
 from maskrcnn.inference.detect import predict
 from maskrcnn.inference.objects import Objects, confident_objects, equivalent_diameters
 from maskrcnn.inference.scale import TrainingScale
@@ -33,22 +34,25 @@ class Vote(NamedTuple):
     score: float
 
 
+def some_images(sizes: Sequence[Size], known: TrainingScale) -> list[int]:
+    """Which images to look at, evenly sampled: indices into their sizes (height, width)."""
+    side = _largest_side(known)
+    area = float(np.median([min(height, side) * min(width, side) for height, width in sizes] or [1]))
+    number = min(len(sizes), MAX_IMAGES, math.ceil(MAX_AREA * math.prod(known.image_size) / area))
+    return np.linspace(0, len(sizes) - 1, number).astype(int).tolist()
+
+
 def estimate_diameter(
     model: MaskRCNN,
-    images: Sequence[Tensor],
+    images: Iterable[Tensor],
     known: TrainingScale,
     precision: str = "auto",
     shown: Callable[[Tensor], Callable[[Tensor], Tensor]] = lambda image: lambda part: part,
     progress: Callable[[Sequence[float]], Iterable[float]] = iter,
 ) -> float | None:
     """The diameter of the median cell of some images [3, H, W] of one magnification, in their pixels; None if no cell is
-    found at any scale. They are evenly sampled if they are many. precision: see `predict`; shown: see `as_shown`; progress:
-    wraps the scales, for a progress bar."""
-    side = round(MAX_SIDE * known.tile(known.scale)[0])
-    area = float(np.median([min(image.shape[1], side) * min(image.shape[2], side) for image in images] or [1]))
-    number = min(len(images), MAX_IMAGES, math.ceil(MAX_AREA * math.prod(known.image_size) / area))
-    chosen = [images[i] for i in np.linspace(0, len(images) - 1, number).astype(int).tolist()]
-    parts = [(_middle(image, side), shown(image)) for image in chosen]
+    found at any scale. precision: see `predict`; shown: see `as_shown`; progress: wraps the scales, for a progress bar."""
+    parts = [(_middle(image, _largest_side(known)), shown(image)) for image in images]
 
     def detect(scale: float) -> list[Objects]:
         found = (predict(model, part, precision, scale=scale, known=known, change=change) for part, change in parts)
@@ -57,6 +61,10 @@ def estimate_diameter(
     found = [_vote(detect(known.scale / factor), known) for factor in progress(FACTORS)]
     votes = [vote for vote in found if vote]
     return known.diameter * _consensus(votes) if votes else None
+
+
+def _largest_side(known: TrainingScale) -> int:
+    return round(MAX_SIDE * known.tile(known.scale)[0])
 
 
 def _consensus(votes: Sequence[Vote]) -> float:
@@ -70,7 +78,7 @@ def _consensus(votes: Sequence[Vote]) -> float:
 def _middle(image: Tensor, side: int) -> Tensor:
     """The middle of an image, at most so many pixels wide and high."""
     top, left = (max(0, (length - side) // 2) for length in image.shape[-2:])
-    return image[:, top : top + side, left : left + side]
+    return image[:, top : top + side, left : left + side].clone()  # which lets a large image go
 
 
 def _vote(cells: Sequence[Objects], known: TrainingScale) -> Vote | None:

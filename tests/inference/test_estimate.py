@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from maskrcnn.inference import estimate
-from maskrcnn.inference.estimate import estimate_diameter
+from maskrcnn.inference.estimate import estimate_diameter, some_images
 from maskrcnn.inference.objects import Objects, joined
 from maskrcnn.inference.scale import TrainingScale
 
@@ -15,12 +15,10 @@ KNOWN = TrainingScale(0.5, True, (200, 300), (24.0, 26.0, 28.0, 30.0, 32.0, 34.0
 @pytest.fixture
 def found_diameters(monkeypatch):
     """Set the diameters of the discs in images (each 200 x 300), which are found if the model sees 18 to 50 pixels; shown
-    too large, an image has cells that are as large as training cells. Returns the scales that were asked for."""
-    asked = []
+    too large, an image has cells that are as large as training cells."""
 
     def set_diameters(*diameters):
         def predict(model, image, precision, scale, known, change):
-            asked.append(scale)
             masks = [disc(d) for d in diameters if 18 <= d * scale <= 50]
             masks = masks or [disc(29 / scale)] * 20 * (max(diameters, default=0) * scale > 50)
             patches = torch.stack(masks)[:, None] if masks else torch.zeros(0, 1, 200, 300)
@@ -30,7 +28,6 @@ def found_diameters(monkeypatch):
             return Objects.of_result(result)
 
         monkeypatch.setattr(estimate, "predict", predict)
-        return asked
 
     return set_diameters
 
@@ -54,11 +51,12 @@ def test_where_nothing_is_found_there_is_no_estimate(found_diameters):
 
 
 def test_of_many_images_some_are_looked_at_and_of_a_large_one_the_middle(found_diameters, monkeypatch):
-    asked = found_diameters(60)
-    estimate_diameter(None, [torch.zeros(3, 200, 300)] * 100, KNOWN)
-    assert len(asked) == 8 * len(estimate.FACTORS)
-    estimate_diameter(None, [torch.zeros(3, 100, 150)] * 100, KNOWN)
-    assert len(asked) == (8 + 32) * len(estimate.FACTORS)
+    assert some_images([(200, 300)] * 5, KNOWN) == [0, 1, 2, 3, 4]
+    assert some_images([(200, 300)] * 99, KNOWN) == [0, 14, 28, 42, 56, 70, 84, 98]
+    assert len(some_images([(100, 150)] * 99, KNOWN)) == 32  # quarters: four times as many
+    assert len(some_images([(20, 30)] * 99, KNOWN)) == 64
+    assert len(some_images([(5000, 9000)] * 99, KNOWN)) == 2  # as much of them as is looked at
+    assert some_images([], KNOWN) == []
     sizes = set()
 
     def nothing(model, image, *_, **options):
