@@ -1,12 +1,13 @@
-"""The console command: maskrcnn predict ..., or python -m maskrcnn predict ..."""
+"""The console command: maskrcnn predict ... or maskrcnn evaluate ..., or the same with python -m maskrcnn."""
 
 import argparse
 import sys
 
 from maskrcnn import __version__
+from maskrcnn.evaluation import compare
 from maskrcnn.inference import predict
 
-COMMANDS = {"predict": predict}
+COMMANDS = {"predict": predict, "evaluate": compare}
 
 
 def main() -> int:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn.evaluation.average_precision import CLASS_AGNOSTIC, COCO_AREAS, RECALLS, APResult, AveragePrecision
+from maskrcnn.evaluation.average_precision import CLASS_AGNOSTIC, COCO_AREAS, APResult, AveragePrecision
 from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate, bootstrap
+from maskrcnn.evaluation.ranking import RECALLS
 
 N_BOOTSTRAP = 200  # fewer rounds than for other metrics: each one sorts all detections again
 AP_COLUMNS = ("ap", "ap50", "ap75", "ar")
@@ -41,6 +42,9 @@ def ap_intervals(
     estimates = bootstrap(statistics, len(mask), N_BOOTSTRAP, groups=groups)
     curve = estimates.pop(CURVE)
     table = {row: {column: e.at(k) for k, column in enumerate(AP_COLUMNS)} for row, e in estimates.items()}
+    for name in (name for name in classes if mask.num_objects(name) == 1):  # nothing tells how another one would fare
+        for kind in metrics:
+            table[f"{kind}_{name}"] = {column: e.without_interval() for column, e in table[f"{kind}_{name}"].items()}
     return table, curve
 
 

@@ -7,20 +7,27 @@ under its envelope, read at 101 recalls, averaged over t = 0.50, 0.55 .. 0.95 an
 Glossary: D detections and N objects of one image; T IoU thresholds; K classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
-from maskrcnn.evaluation.iou import box_areas, box_iou, mask_areas, mask_iou
+from maskrcnn.evaluation.instances import (
+    Instances,
+    crowd,
+    labels_of,
+    predicted_regions,
+    scores_of,
+    tensor,
+    true_regions,
+)
+from maskrcnn.evaluation.iou import box_areas, box_iou, region_areas, region_iou
+from maskrcnn.evaluation.ranking import AreaRange, ImageOverlaps, Ranked, match_image
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0, 1, 101)
+MAX_DETECTIONS = 100  # per image and class, as COCO counts them
 CLASS_AGNOSTIC = "class_agnostic"  # stands for a class name in results that treat all classes as one
 
 # Areas in square pixels, (smallest, largest), both included, as in COCO.
-AreaRange = tuple[float, float]
 ALL_AREAS: AreaRange = (0.0, float("inf"))
 COCO_AREAS: dict[str, AreaRange] = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}
 
@@ -45,40 +52,6 @@ class APResult(NamedTuple):
         return "\n".join([head, *rows])
 
 
-class _Image(NamedTuple):
-    """What is kept of one image: all that matching needs, but no masks."""
-
-    iou: np.ndarray  # [D, N]
-    scores: np.ndarray  # [D]
-    labels: np.ndarray  # [D]
-    areas: np.ndarray  # [D]
-    gt_labels: np.ndarray  # [N]
-    gt_areas: np.ndarray  # [N]
-    crowd: np.ndarray  # bool [N]
-
-    def select_class(self, label: int | None, max_detections: int) -> "_Image":
-        """One class only (None: all classes as one), the best max_detections detections by falling score."""
-        if label is None:  # as in COCO's code, detections with equal scores are then ordered by class
-            pred, gt = (np.argsort(labels, kind="stable") for labels in (self.labels, self.gt_labels))
-        else:
-            pred, gt = np.flatnonzero(self.labels == label), np.flatnonzero(self.gt_labels == label)
-        pred = pred[np.argsort(-self.scores[pred], kind="stable")][:max_detections]
-        return _Image(
-            self.iou[np.ix_(pred, gt)],
-            *(values[pred] for values in (self.scores, self.labels, self.areas)),
-            *(values[gt] for values in (self.gt_labels, self.gt_areas, self.crowd)),
-        )
-
-
-class _MatchedImage(NamedTuple):
-    """The detections of one image and class, by falling score, after matching."""
-
-    matched: np.ndarray  # bool [T, D]: the detection matches an object
-    counted: np.ndarray  # bool [T, D]: it is a true or a false positive; False: neither
-    scores: np.ndarray  # [D]
-    num_objects: int  # to be found
-
-
 class AveragePrecision:
     """Collects IoUs and scores image by image, then computes the average precision over all images.
 
@@ -86,38 +59,41 @@ class AveragePrecision:
     count per image and class, the best first. Raises ValueError for another kind.
     """
 
-    def __init__(self, class_names: Sequence[str], kind: str, max_detections: int = 100) -> None:
+    def __init__(self, class_names: Sequence[str], kind: str, max_detections: int = MAX_DETECTIONS) -> None:
         if kind not in ("box", "mask"):
             raise ValueError(f"kind {kind!r} is not known; choose box or mask")
         self.class_names = tuple(class_names)
         self.kind = kind
         self.max_detections = max_detections
-        self._images: list[_Image] = []
-        # Matching does not depend on which images are counted, so a bootstrap matches once: (label, areas) -> images.
-        self._matched: dict[tuple[int | None, AreaRange], list[_MatchedImage]] = {}
+        self._images: list[ImageOverlaps] = []
+        # Matching and sorting do not depend on which images are counted, so a bootstrap does them once: (label, areas) ->.
+        self._ranked: dict[tuple[int | None, AreaRange], Ranked] = {}
 
-    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-        """Add one image.
+    def update(self, prediction: Instances, target: Instances) -> None:
+        """Add one image. prediction, target: see `instances`; of their boxes and masks only those of `kind` are needed.
 
-        prediction: boxes [D, 4], labels [D], scores [D], masks [D, 1, H, W] (above 0.5 is the object). target: boxes
-        [N, 4], labels [N], masks [N, H, W], and optionally iscrowd [N]: any number of detections may match a crowd, and
-        are then neither true nor false positives.
+        A target may have iscrowd [N]: any number of detections may match a crowd, and are then neither true nor false
+        positives.
         """
-        gt_labels = target["labels"].cpu().numpy()
-        crowd = target["iscrowd"].cpu().numpy().astype(bool) if "iscrowd" in target else np.zeros(len(gt_labels), bool)
+        is_crowd = crowd(target)
         if self.kind == "box":
-            iou = box_iou(prediction["boxes"], target["boxes"], crowd)
-            areas, gt_areas = box_areas(prediction["boxes"]), box_areas(target["boxes"])
+            boxes, gt_boxes = tensor(prediction, "boxes"), tensor(target, "boxes")
+            iou, areas, gt_areas = box_iou(boxes, gt_boxes, is_crowd), box_areas(boxes), box_areas(gt_boxes)
         else:
-            iou = mask_iou(prediction["masks"], target["masks"], crowd)
-            areas, gt_areas = mask_areas(prediction["masks"], 0.5), mask_areas(target["masks"], 0)
-        scores, labels = prediction["scores"].cpu().numpy(), prediction["labels"].cpu().numpy()
-        self._images.append(_Image(iou, scores, labels, areas, gt_labels, gt_areas, crowd))
-        self._matched.clear()
+            regions, gt_regions = predicted_regions(prediction), true_regions(target)
+            iou = region_iou(regions, gt_regions, is_crowd)
+            areas, gt_areas = region_areas(regions), region_areas(gt_regions)
+        scores, labels, gt_labels = scores_of(prediction), labels_of(prediction), labels_of(target)
+        self._images.append(ImageOverlaps(iou, scores, labels, areas, gt_labels, gt_areas, is_crowd))
+        self._ranked.clear()
 
     def __len__(self) -> int:
         """The number of images so far."""
         return len(self._images)
+
+    def num_objects(self, name: str) -> int:
+        """The number of objects of a class that are to be found."""
+        return int(self._rank(self.class_names.index(name) + 1, ALL_AREAS).num_objects.sum())
 
     def area_terciles(self) -> dict[str, AreaRange]:
         """Area ranges with a third of the objects each: cells are of similar size, so COCO's ranges hardly divide them."""
@@ -141,13 +117,13 @@ class AveragePrecision:
         a true nor a false positive. images: count only these, each as often as it is listed.
         """
         all_classes: dict[str, int | None] = {name: label for label, name in enumerate(self.class_names, start=1)}
+        times = np.ones(len(self), int) if images is None else np.bincount(images, minlength=len(self))
         curves: dict[str, np.ndarray] = {}
         recall: dict[str, np.ndarray] = {}
         for name, label in ({CLASS_AGNOSTIC: None} if class_agnostic else all_classes).items():
-            matched = self._match(label, areas)
-            selected = matched if images is None else [matched[i] for i in images]
-            if any(image.num_objects for image in selected):
-                curves[name], recall[name] = _precision_and_recall(selected)
+            ranked = self._rank(label, areas)
+            if times @ ranked.num_objects:
+                curves[name], recall[name] = ranked.precision_and_recall(times)
         if not curves:
             nan = float("nan")
             return APResult(nan, nan, nan, nan, {}, {}, {}, {})
@@ -164,48 +140,9 @@ class AveragePrecision:
             curves=curves,
         )
 
-    def _match(self, label: int | None, areas: AreaRange) -> list[_MatchedImage]:
+    def _rank(self, label: int | None, areas: AreaRange) -> "Ranked":
         key = label, areas
-        if key not in self._matched:
+        if key not in self._ranked:
             of_class = (image.select_class(label, self.max_detections) for image in self._images)
-            self._matched[key] = [_match_image(image, areas) for image in of_class]
-        return self._matched[key]
-
-
-def _precision_and_recall(images: list[_MatchedImage]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision [T, 101] and the highest recall [T] of one class with at least one object."""
-    matched, counted = (np.concatenate(parts, axis=1) for parts in zip(*(image[:2] for image in images), strict=True))
-    order = np.argsort(-np.concatenate([image.scores for image in images]), kind="stable")
-    true_positives = (matched & counted)[:, order].cumsum(axis=1)  # [T, all D]
-    false_positives = (~matched & counted)[:, order].cumsum(axis=1)
-    recall = true_positives / sum(image.num_objects for image in images)
-    precision = true_positives / np.maximum(true_positives + false_positives, 1)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # the best precision at this recall or more
-    envelope = np.pad(envelope, ((0, 0), (0, 1)))  # beyond the highest recall, precision is 0
-    index = np.stack([np.searchsorted(r, RECALLS, side="left") for r in recall])  # [T, 101]
-    return np.take_along_axis(envelope, index, axis=1), recall.max(axis=1, initial=0)
-
-
-def _match_image(image: _Image, areas: AreaRange) -> _MatchedImage:
-    """Greedy matching at every threshold: each detection, best first, takes the free object that it overlaps most."""
-    num_detections, num_objects = image.iou.shape
-    matched = np.zeros((len(THRESHOLDS), num_detections), bool)
-    in_range = (image.areas >= areas[0]) & (image.areas <= areas[1])
-    counted = np.broadcast_to(in_range, matched.shape).copy()  # for detections that match nothing
-    ignored = image.crowd | (image.gt_areas < areas[0]) | (image.gt_areas > areas[1])  # [N]: need not be found
-    if not num_objects:
-        return _MatchedImage(matched, counted, image.scores, 0)
-    min_iou = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # [T, 1]
-    free = np.ones((len(THRESHOLDS), num_objects), bool)
-    rows = np.arange(len(THRESHOLDS))
-    for d, iou in enumerate(image.iou):
-        possible = free & (iou >= min_iou)  # [T, N]
-        preferred = possible & ~ignored
-        # An ignored object is matched only if no other is possible.
-        candidates = np.where(preferred.any(axis=1, keepdims=True), preferred, possible)
-        overlap = np.where(candidates, iou, -1.0)
-        best = num_objects - 1 - overlap[:, ::-1].argmax(axis=1)  # of equal IoUs the last one, as in COCO's loop
-        matched[:, d] = candidates[rows, best]
-        counted[:, d] = np.where(matched[:, d], ~ignored[best], counted[:, d])
-        free[rows, best] &= ~matched[:, d] | image.crowd[best]
-    return _MatchedImage(matched, counted, image.scores, int((~ignored).sum()))
+            self._ranked[key] = Ranked.of_images([match_image(image, areas) for image in of_class])
+        return self._ranked[key]

@@ -1,6 +1,9 @@
-"""Confidence intervals by resampling images (the percentile bootstrap; Efron 1979).
+"""Confidence intervals: of proportions of counted cells exact ones (Clopper and Pearson 1934), of everything else those of
+resampled images (the percentile bootstrap; Efron 1979).
 
-With 50 cells, a single error changes recall by two points: an interval shows how little such a difference means.
+With 50 cells, a single error changes recall by two points: an interval shows how little such a difference means. If all
+cells are right the bootstrap finds nothing to vary, and would say "1.000 to 1.000"; the exact interval of 12 of 12 is 0.735
+to 1. So where all resampled values are equal there is no interval.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
+LEVEL = 0.95
 Statistics = Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]
 
 
@@ -19,10 +24,19 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether anything is known of how far off the number may be."""
+        return not np.isnan(self.low)
+
+    def without_interval(self) -> "Estimate":
+        """The number alone."""
+        return Estimate(self.value, np.nan, np.nan)
+
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "-"
-        return f"{self.value:.3f}" + ("" if np.isnan(self.low) else f" ({self.low:.3f} to {self.high:.3f})")
+        return f"{self.value:.3f}" + (f" ({self.low:.3f} to {self.high:.3f})" if self.has_interval else "")
 
 
 class ArrayEstimate(NamedTuple):
@@ -33,8 +47,9 @@ class ArrayEstimate(NamedTuple):
     high: NDArray[np.float64]
 
     def at(self, index: int) -> Estimate:
-        """The estimate of one element of a one-dimensional array."""
-        return Estimate(float(self.value[index]), float(self.low[index]), float(self.high[index]))
+        """The estimate of one element of a one-dimensional array, without an interval where its ends are equal."""
+        estimate = Estimate(float(self.value[index]), float(self.low[index]), float(self.high[index]))
+        return estimate.without_interval() if estimate.low == estimate.high else estimate
 
 
 def bootstrap(
@@ -63,6 +78,21 @@ def bootstrap(
         name: ArrayEstimate(value, *_interval(np.stack([sample[name] for sample in samples])))
         for name, value in values.items()
     }
+
+
+def exact_interval(part: NDArray[np.float64], whole: NDArray[np.float64]) -> ArrayEstimate:
+    """part / whole with the interval of Clopper and Pearson: proportions that would give a count as low, or as high, as this
+    one with a probability of 2.5 % or more.
+
+    The interval of a single count says nothing, so it is nan; so is all where whole is 0. part, whole: counts of one shape.
+    """
+    tail, counted = (1 - LEVEL) / 2, whole > 0
+    value = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=counted)
+    # Where none or all are counted, one end is 0 or 1, and the distribution of the other arguments undefined.
+    low = np.where(part > 0, betaincinv(np.maximum(part, 1), whole - part + 1, tail), 0.0)
+    high = np.where(part < whole, betaincinv(part + 1, np.maximum(whole - part, 1), 1 - tail), 1.0)
+    low, high = (np.where(whole > 1, end, np.nan) for end in (low, high))
+    return ArrayEstimate(value, low, high)
 
 
 def _interval(samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

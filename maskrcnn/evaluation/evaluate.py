@@ -12,9 +12,11 @@ from torch import Tensor
 
 from maskrcnn.evaluation.ap_intervals import ap_intervals
 from maskrcnn.evaluation.average_precision import APResult, AveragePrecision
-from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate
+from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate, exact_interval
+from maskrcnn.evaluation.counts import ClassCount, Counts, differential
 from maskrcnn.evaluation.failures import KINDS, Failure, find_failures
-from maskrcnn.evaluation.instance_metrics import InstanceMetrics, Matches, Tallies, ratio
+from maskrcnn.evaluation.instance_metrics import InstanceMetrics, Matches
+from maskrcnn.evaluation.instances import Instances, tensor
 from maskrcnn.inference.detect import predict
 from maskrcnn.inference.objects import Objects, confident_objects
 from maskrcnn.inference.scale import TrainingScale
@@ -35,9 +37,10 @@ class Evaluation:
     confusion: ArrayEstimate  # [K + 1, K + 1]: true class, predicted class; 0 is none
     reliability: NDArray[np.float64]  # [BINS, 3], see `Tallies`
     fraction_correct: ArrayEstimate  # [BINS], of the detections in each bin of the score
+    gt_boxes: list[Tensor]  # [N, 4]
     matches: list[Matches]
     failures: list[list[Failure]]
-    predictions: list[dict[str, Tensor]] = field(repr=False)  # from score_threshold on; masks bool [D, H, W]
+    predictions: list[Objects] = field(repr=False)  # from score_threshold on
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rounded to five decimals; nan becomes None."""
@@ -46,6 +49,11 @@ class Evaluation:
             "images": len(self.matches),
             "classes": list(self.class_names),
             "score_threshold": self.score_threshold,
+            "counts": self.counts()._asdict(),
+            "differential": {
+                name: {**true.to_dict("true"), **predicted.to_dict("predicted")}
+                for name, (true, predicted) in self.differential().items()
+            },
             "average_precision": _plain(self.ap_intervals),
             "cells": _plain(self.cells),
             "confusion": {
@@ -66,6 +74,14 @@ class Evaluation:
             # [T, 101] per class: IoU 0.5, 0.55 .. 0.95, recall 0, 0.01 .. 1.
             "precision_recall": {name: _plain(result.curves) for name, result in self.ap.items()},
         }
+
+    def counts(self) -> Counts:
+        """Cells found, named and missed, and false positives."""
+        return Counts.of_confusion(self.confusion.value)
+
+    def differential(self) -> dict[str, tuple[ClassCount, ClassCount]]:
+        """Class -> true and predicted count."""
+        return differential(self.confusion.value, self.class_names)
 
     def empty_images(self) -> list[int]:
         """The number of false positives on each image without a cell."""
@@ -143,24 +159,26 @@ class Accumulator:
         self.cells = InstanceMetrics(class_names, score_threshold, groups)
         self.matches: list[Matches] = []
         self.failures: list[list[Failure]] = []
-        self.predictions: list[dict[str, Tensor]] = []
+        self.predictions: list[Objects] = []
+        self.gt_boxes: list[Tensor] = []
 
-    def update(self, prediction: Objects, target: Mapping[str, Tensor]) -> None:
-        """Add one image. target: as `MaskRCNN` takes it."""
-        detected = prediction.result()
-        self.mask.update(detected, target)
-        self.box.update(detected, target)
-        objects = confident_objects(prediction, self.score_threshold).result()
+    def update(self, prediction: Objects, target: Instances) -> None:
+        """Add one image. target: see `instances`."""
+        self.mask.update(prediction, target)
+        self.box.update(prediction, target)
+        objects = confident_objects(prediction, self.score_threshold)
         self.matches.append(self.cells.update(objects, target))
         self.failures.append(find_failures(objects, target, self.matches[-1], self.score_threshold))
-        self.predictions.append({**objects, "masks": objects["masks"][:, 0] > 0.5})
+        self.predictions.append(objects)
+        self.gt_boxes.append(tensor(target, "boxes"))
 
     def compute(self, files: Sequence[str] | None = None) -> Evaluation:
         """The evaluation of all images so far. Raises ValueError without one."""
         if not self.matches:
             raise ValueError("no images to evaluate on")
         table, curve = ap_intervals(self.mask, self.box, self.groups)
-        intervals = self.cells.bootstrap(_confusion_and_calibration)
+        total = self.cells.total()
+        number, number_correct, _ = total.reliability.T
         return Evaluation(
             class_names=self.class_names,
             files=list(files) if files is not None else [f"image {i}" for i in range(len(self.matches))],
@@ -174,15 +192,11 @@ class Accumulator:
             ap_intervals=table,
             curve=curve,
             cells=self.cells.compute(),
-            confusion=intervals["confusion"],
-            reliability=self.cells.total().reliability,
-            fraction_correct=intervals["fraction_correct"],
+            confusion=self.cells.bootstrap(lambda tallies: {"confusion": tallies.confusion})["confusion"],
+            reliability=total.reliability,
+            fraction_correct=exact_interval(number_correct, number),
+            gt_boxes=self.gt_boxes,
             matches=self.matches,
             failures=self.failures,
             predictions=self.predictions,
         )
-
-
-def _confusion_and_calibration(tallies: Tallies) -> dict[str, NDArray[np.float64]]:
-    number, number_correct, _ = tallies.reliability.T
-    return {"confusion": tallies.confusion, "fraction_correct": ratio(number_correct, number)}

@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from maskrcnn.evaluation.instance_metrics import Matches
-from maskrcnn.evaluation.iou import mask_areas, mask_intersections
+from maskrcnn.evaluation.instances import Instances, predicted_regions, scores_of, tensor, true_regions
+from maskrcnn.evaluation.iou import region_areas, region_intersections
+from maskrcnn.regions import BoolMask, Region
 
 KINDS = ("missed", "false positive", "misclassified", "split", "merged", "duplicate", "poor outline")
 MIN_OVERLAP = 0.5  # "most of": a larger fraction of an area than this
@@ -40,44 +41,57 @@ class Failure(NamedTuple):
 class _Overlaps(NamedTuple):
     """Masks of one image's detections and cells, and how much each detection overlaps each cell."""
 
-    pred_masks: Tensor  # bool [D, H, W]
-    gt_masks: Tensor  # bool [N, H, W]
+    regions: list[Region | None]  # D
+    gt_regions: list[Region | None]  # N
     of_pred: NDArray[np.float64]  # [D, N]: fraction of the detection inside the cell
     of_gt: NDArray[np.float64]  # [D, N]: fraction of the cell covered by the detection
     iou: NDArray[np.float64]  # [D, N]
 
     @classmethod
-    def of_masks(cls, masks: Tensor, gt_masks: Tensor) -> "_Overlaps":
-        pred_binary, gt_binary = masks.flatten(0, 1) > 0.5, gt_masks > 0
-        intersection = mask_intersections(pred_binary, gt_binary)
-        pred_area, gt_area = mask_areas(masks, 0.5)[:, None], mask_areas(gt_masks, 0)[None, :]
+    def of_regions(cls, regions: list[Region | None], gt_regions: list[Region | None]) -> "_Overlaps":
+        shared = region_intersections(regions, gt_regions)
+        pred_area, gt_area = region_areas(regions)[:, None], region_areas(gt_regions)[None, :]
         fractions = [
-            np.divide(intersection, area, out=np.zeros_like(intersection), where=area > 0)
-            for area in (pred_area, gt_area, pred_area + gt_area - intersection)
+            np.divide(shared, area, out=np.zeros_like(shared), where=area > 0)
+            for area in (pred_area, gt_area, pred_area + gt_area - shared)
         ]
-        return cls(pred_binary, gt_binary, *fractions)
+        return cls(regions, gt_regions, *fractions)
 
     def covered(self, gt_index: int, pred_indices: list[int]) -> float:
         """The fraction of the cell that the detections cover together."""
-        cell = self.gt_masks[gt_index]
-        return float((self.pred_masks[pred_indices].any(dim=0) & cell).sum() / cell.sum())
+        whole = self.gt_regions[gt_index]
+        parts = [self._part(pred_index, gt_index) for pred_index in pred_indices]
+        return float(np.any(parts, axis=0).sum() / whole.mask.sum()) if whole else 0.0
 
     def leaves_out(self, matched: int, pred_index: int, gt_index: int) -> bool:
         """Whether the matched detection leaves out most of what another one covers of the cell."""
-        part = self.pred_masks[pred_index] & self.gt_masks[gt_index]
-        return float((part & self.pred_masks[matched]).sum()) < (1 - MIN_OVERLAP) * float(part.sum())
+        part = self._part(pred_index, gt_index)
+        shared = part & self._part(matched, gt_index)
+        return float(shared.sum()) < (1 - MIN_OVERLAP) * float(part.sum())
+
+    def _part(self, pred_index: int, gt_index: int) -> BoolMask:
+        """What the detection covers of the cell, within the box of the cell."""
+        region, cell = self.regions[pred_index], self.gt_regions[gt_index]
+        if cell is None:
+            return np.zeros((0, 0), bool)
+        x1, y1, x2, y2 = cell.box
+        covered = np.zeros_like(cell.mask)
+        if inside := region and region.within(y1, x1, y2, x2):
+            covered[inside.moved(-y1, -x1).slices] = inside.mask
+        return covered & cell.mask
 
 
 def find_failures(
-    prediction: Mapping[str, Tensor], target: Mapping[str, Tensor], matches: Matches, score_threshold: float = 0.5
+    prediction: Instances, target: Instances, matches: Matches, score_threshold: float = 0.5
 ) -> list[Failure]:
     """All failures of one image, in the order of KINDS.
 
-    prediction and target: as `match_instances` takes them, with boxes; matches: its result for the same score_threshold.
+    prediction, target: see `instances`; matches: what `match_instances` returns of them for the same score_threshold.
     """
-    keep = prediction["scores"] >= score_threshold
-    overlaps = _Overlaps.of_masks(prediction["masks"][keep], target["masks"])
-    boxes, gt_boxes = prediction["boxes"][keep].tolist(), target["boxes"].tolist()
+    keep = scores_of(prediction) >= score_threshold
+    regions = [region for region, kept in zip(predicted_regions(prediction), keep, strict=True) if kept]
+    overlaps = _Overlaps.of_regions(regions, true_regions(target))
+    boxes, gt_boxes = tensor(prediction, "boxes")[keep].tolist(), tensor(target, "boxes").tolist()
     gt_of_pred = dict(zip(matches.pred_indices.tolist(), matches.gt_indices.tolist(), strict=True))
     failures = [
         Failure("misclassified", gt_index, pred_index, tuple(gt_boxes[gt_index]))

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
 from maskrcnn.evaluation.average_precision import CLASS_AGNOSTIC
-from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate, bootstrap
-from maskrcnn.evaluation.iou import mask_iou
+from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate, bootstrap, exact_interval
+from maskrcnn.evaluation.instances import Instances, labels_of, predicted_regions, scores_of, true_regions
+from maskrcnn.evaluation.iou import region_iou
 from maskrcnn.inference.regionprops import perimeter
 
 MATCH_IOU = 0.5
@@ -39,33 +39,30 @@ class Matches(NamedTuple):
 
 
 def match_instances(
-    prediction: Mapping[str, Tensor],
-    target: Mapping[str, Tensor],
-    score_threshold: float = 0.5,
-    min_iou: float = MATCH_IOU,
+    prediction: Instances, target: Instances, score_threshold: float = 0.5, min_iou: float = MATCH_IOU
 ) -> Matches:
-    """prediction: labels [D], scores [D], masks [D, 1, H, W] (above 0.5 is the cell); target: labels [N], masks [N, H, W].
+    """prediction, target: see `instances`; their boxes are not needed.
 
     Detections below score_threshold are removed first; D and the indices count the remaining ones.
     """
-    keep = prediction["scores"] >= score_threshold
-    pred_masks = prediction["masks"][keep]
-    iou = mask_iou(pred_masks, target["masks"])  # [D, N]
+    keep = scores_of(prediction) >= score_threshold
+    regions = [region for region, kept in zip(predicted_regions(prediction), keep, strict=True) if kept]
+    gt_regions = true_regions(target)
+    iou = region_iou(regions, gt_regions)  # [D, N]
     iou = np.where(iou >= min_iou, iou, 0.0)
     pred_indices, gt_indices = linear_sum_assignment(-iou)
     overlapping = iou[pred_indices, gt_indices] > 0  # the assignment also pairs what does not overlap
     pred_indices, gt_indices = pred_indices[overlapping], gt_indices[overlapping]
-    pairs = zip(pred_masks[pred_indices, 0] > 0.5, target["masks"][gt_indices] > 0, strict=True)
-    offset = np.array([outline_offset(p.cpu().numpy(), g.cpu().numpy()) for p, g in pairs], np.float64)
-    labels, scores = (prediction[name][keep].cpu().numpy() for name in ("labels", "scores"))
-    gt_labels = target["labels"].cpu().numpy()
+    pairs = [(regions[d], gt_regions[n]) for d, n in zip(pred_indices, gt_indices, strict=True)]
+    offset = np.array([outline_offset(p.mask, g.mask) for p, g in pairs if p and g], np.float64)
+    labels, scores = labels_of(prediction)[keep], scores_of(prediction)[keep].astype(np.float64)
     iou = iou[pred_indices, gt_indices]
-    return Matches(pred_indices, gt_indices, iou, offset, labels, scores.astype(np.float64), gt_labels)
+    return Matches(pred_indices, gt_indices, iou, offset, labels, scores, labels_of(target))
 
 
 def outline_offset(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """Pixels by which a predicted mask [H, W] is too large (positive) or too small all around: the difference of the areas
-    divided by the mean length of the outlines. Errors that only shift the outline cancel."""
+    """Pixels by which a predicted mask is too large (positive) or too small all around: the difference of the areas divided
+    by the mean length of the outlines. Errors that only shift the outline cancel. predicted, true: [h, w] of any size."""
     length = (perimeter(predicted) + perimeter(true)) / 2
     return (int(predicted.sum()) - int(true.sum())) / length
 
@@ -107,6 +104,18 @@ def ratio(part: NDArray[np.float64] | float, whole: NDArray[np.float64] | float)
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
+def proportions(tallies: Tallies) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Those metrics that are a part of a number of cells or detections: metric -> part and whole, [K + 1] each."""
+    confusion = tallies.confusion
+    matched, correct = confusion[1:, 1:], np.diag(confusion)[1:]
+    true_positives = np.concatenate([[matched.sum()], correct])
+    return {
+        "precision": (true_positives, _with_sum(confusion[:, 1:].sum(axis=0))),
+        "recall": (true_positives, _with_sum(confusion[1:].sum(axis=1))),
+        "accuracy": (_with_sum(correct), _with_sum(matched.sum(axis=1))),
+    }
+
+
 def metrics(tallies: Tallies) -> dict[str, NDArray[np.float64]]:
     """Metric -> [K + 1]: class-agnostic, then of classes 1..K; nan where it is undefined.
 
@@ -114,30 +123,28 @@ def metrics(tallies: Tallies) -> dict[str, NDArray[np.float64]]:
     (pixels) are means over matched cells, accuracy the fraction of matched cells that are classified correctly.
     calibration_error is the expected calibration error over bins of the score (Guo et al. 2017, eq. 3), class-agnostic only.
     """
-    confusion = tallies.confusion
-    matched, correct = confusion[1:, 1:], np.diag(confusion)[1:]
-
-    def with_sum(of_classes: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.concatenate([[of_classes.sum()], of_classes])  # [K] -> [K + 1]
-
-    true_positives = np.concatenate([[matched.sum()], correct])
-    num_cells, num_detections = with_sum(confusion[1:].sum(axis=1)), with_sum(confusion[:, 1:].sum(axis=0))
-    num_matched = with_sum(matched.sum(axis=1))
-    iou, dice, offset = (with_sum(of_classes[1:]) for of_classes in (tallies.iou, tallies.dice, tallies.offset))
+    parts = proportions(tallies)
+    (true_positives, num_detections), (_, num_cells), (_, num_matched) = parts.values()
+    iou, dice, offset = (_with_sum(of_classes[1:]) for of_classes in (tallies.iou, tallies.dice, tallies.offset))
     tp_iou = np.concatenate([iou[:1], tallies.tp_iou[1:]])
     number, number_correct, score_sum = tallies.reliability.T
     calibration_error = ratio(np.abs(number_correct - score_sum).sum(), number.sum())
     return {
-        "precision": ratio(true_positives, num_detections),
-        "recall": ratio(true_positives, num_cells),
+        "precision": ratio(*parts["precision"]),
+        "recall": ratio(*parts["recall"]),
         "f1": ratio(2 * true_positives, num_cells + num_detections),
         "panoptic_quality": ratio(tp_iou, (num_cells + num_detections) / 2),
         "iou": ratio(iou, num_matched),
         "dice": ratio(dice, num_matched),
         "outline_offset": ratio(offset, num_matched),
-        "accuracy": ratio(with_sum(correct), num_matched),
-        "calibration_error": np.concatenate([[calibration_error], np.full(len(correct), np.nan)]),
+        "accuracy": ratio(*parts["accuracy"]),
+        "calibration_error": np.concatenate([[calibration_error], np.full(len(iou) - 1, np.nan)]),
     }
+
+
+def _with_sum(of_classes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[K] -> [K + 1], the sum first."""
+    return np.concatenate([[of_classes.sum()], of_classes])
 
 
 class InstanceMetrics:
@@ -150,7 +157,7 @@ class InstanceMetrics:
         self.class_names, self.score_threshold, self.groups = tuple(class_names), score_threshold, groups
         self.images: list[Tallies] = []
 
-    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Matches:
+    def update(self, prediction: Instances, target: Instances) -> Matches:
         """Add one image, as `match_instances` takes it. Returns its matches."""
         matches = match_instances(prediction, target, self.score_threshold)
         self.images.append(tally(matches, len(self.class_names)))
@@ -161,19 +168,39 @@ class InstanceMetrics:
         return Tallies(*(np.sum(values, axis=0) for values in zip(*self.images, strict=True)))
 
     def compute(self, rounds: int = 1000, seed: int = 0) -> dict[str, dict[str, Estimate]]:
-        """Metric -> column -> estimate. Columns: CLASS_AGNOSTIC, CLASS_MEAN, and each class with a cell or a detection."""
+        """Metric -> column -> estimate. Columns: CLASS_AGNOSTIC, CLASS_MEAN, and each class with a cell or a detection.
+
+        Precision, recall and accuracy have exact intervals, which take cells to be independent. Where groups of images show
+        the same cells they are not, and the interval is widened to that of resampled groups. A class of one cell has no
+        interval: nothing tells how another one would fare.
+        """
 
         def with_class_mean(tallies: Tallies) -> dict[str, NDArray[np.float64]]:
             return {name: _append_class_mean(values) for name, values in metrics(tallies).items()}
 
-        confusion = self.total().confusion
-        occurs = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+        total = self.total()
+        num_cells, num_detections = total.confusion[1:].sum(axis=1), total.confusion[:, 1:].sum(axis=0)
         columns = {CLASS_AGNOSTIC: 0, CLASS_MEAN: len(self.class_names) + 1}
-        columns |= {name: k for k, name in enumerate(self.class_names, start=1) if occurs[k]}
+        occurs = num_cells + num_detections > 0
+        columns |= {name: k for k, name in enumerate(self.class_names, start=1) if occurs[k - 1]}
         estimates = self.bootstrap(with_class_mean, rounds, seed)
-        return {
-            metric: {column: estimate.at(k) for column, k in columns.items()} for metric, estimate in estimates.items()
+        for name, (part, whole) in proportions(total).items():
+            estimates[name] = self._exact(estimates[name], exact_interval(part, whole))
+        table = {
+            name: {column: estimate.at(k) for column, k in columns.items()} for name, estimate in estimates.items()
         }
+        for row in table.values():
+            for name, count in zip(self.class_names, num_cells, strict=True):
+                if count == 1:
+                    row[name] = row[name].without_interval()
+        return table
+
+    def _exact(self, resampled: ArrayEstimate, exact: ArrayEstimate) -> ArrayEstimate:
+        """[K + 2]: exact intervals [K + 1], then the resampled one of the class mean; see `compute`."""
+        low, high = (np.append(end, of_mean[-1:]) for end, of_mean in zip(exact[1:], resampled[1:], strict=True))
+        if self.groups is not None and len(set(self.groups)) < len(self.groups):
+            low, high = np.minimum(low, resampled.low), np.maximum(high, resampled.high)
+        return ArrayEstimate(resampled.value, low, high)
 
     def bootstrap(
         self, statistics: Callable[[Tallies], Mapping[str, NDArray[np.float64]]], rounds: int = 1000, seed: int = 0

@@ -1,6 +1,7 @@
 """Image files into arrays, or a reason why not that names the file and the remedy."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 IMAGE_EXTENSIONS = frozenset({".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+# Pillow warns from 89 megapixels on, and refuses twice as many. A scan of 100 is no attack.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 TAGS_OF_PNG = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # where a PNG has its orientation, if it has one
 
@@ -54,7 +58,7 @@ def decode_image(path: Path | str) -> Image.Image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
     except Image.DecompressionBombError as error:
-        raise ImageError(path, f"too large to be a field of view ({error}); cut it into fields") from error
+        raise ImageError(path, f"too many pixels to be read at once ({error}); cut it into parts") from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise ImageError(path, f"unreadable or cut off ({error}); copy it again or take it out") from error
     if pages > 1:

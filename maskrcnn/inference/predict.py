@@ -1,176 +1,121 @@
 """Predict on images: pictures, label maps, a table of cells, a differential count. The command `maskrcnn predict`."""
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction
 from maskrcnn.inference.colours import ColourRange, as_shown, colour_quantiles
 from maskrcnn.inference.detect import predict
-from maskrcnn.inference.device import PRECISIONS, best_device
-from maskrcnn.inference.export import PredictionWriter, check_writable, color_splash
-from maskrcnn.inference.image_io import IMAGE_EXTENSIONS, ImageError, load_image, readable
-from maskrcnn.inference.objects import Objects, confident_objects, label_map
+from maskrcnn.inference.device import best_device
+from maskrcnn.inference.export import Found, Options, PredictionWriter
+from maskrcnn.inference.export.pictures import check_installed
+from maskrcnn.inference.export.settings import Results
+from maskrcnn.inference.image_io import ImageError, load_image, readable
+from maskrcnn.inference.inputs import Input, find_images
+from maskrcnn.inference.objects import confident_objects
+from maskrcnn.inference.predict_arguments import DESCRIPTION, EPILOG, add_arguments
 from maskrcnn.model import MaskRCNN
-from maskrcnn.visualization.drawing import overlay
 from maskrcnn.weights import load_checkpoint
 
-DESCRIPTION = "Detect, segment and classify the white blood cells of images."
-EPILOG = """three files per image NAME.* are written to --out:
-  NAME_overlay.png   the image with outline, box, class and score of every cell
-  NAME_splash.png    the image in grey, with the cells in colour
-  NAME_labels.png    16-bit label map: 0 is background, k the cell of that number in cells.csv, best first; where two
-                     cells overlap, a pixel belongs to the one with the higher probability
-and for all images together:
-  cells.csv          one row per cell: file, number, class, score, box, area, equivalent diameter, perimeter, eccentricity
-                     (pixels), whether it touches the border
-  differential.csv   number and percentage of the cells of each class, per image and in all; and how far the image's colours
-                     are from those of the training images, in grey levels of 255
-  coco.json          the same cells with their masks, in COCO's format
-  colours.png        the colours of the images and of those that the model was trained on, if they differ much
-An image that cannot be used is named at the end, the others are predicted, and the exit code is 1.
-
-examples:
-  python predict.py --checkpoint runs/LISC image.bmp
-  python predict.py --checkpoint runs/LISC/best.pt "data/LISC/More Dataset without Ground Truth" --out cells --tta
-  maskrcnn predict --checkpoint runs/LISC image.bmp        the same from any folder, after pip install ."""
-RENAMED = {"--weights": "--checkpoint", "--min-score": "--score-threshold", "--turns": "--tta"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `run`."""
-    add = parser.add_argument
-    add("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER", help="images, or folders of images")
-    add("--checkpoint", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
-    add("--out", type=Path, default=Path("predictions"), help="where to write (default: %(default)s)")
-    add(
-        "--score-threshold",
-        type=fraction,
-        default=0.5,
-        help="leave out detections with a lower score (default: %(default)s)",
-    )
-    add(
-        "--tta",
-        action="store_true",
-        help="test-time augmentation: average over all flips and 90-degree rotations; eight times slower, slightly more "
-        "accurate",
-    )
-    add_colours(parser)
-    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware supports it")
-    add_renamed_options(parser, RENAMED)
+__all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
 
 def run(args: argparse.Namespace, prog: str) -> int:
     """Predict, write and summarise. prog: the name of the command, for messages. Returns the exit code."""
     try:
+        check_installed(args.formats)
         model, saved = load_checkpoint(args.checkpoint)
-        images = find_images(args.inputs, args.out)
-        check_writable(args.out)
+        found = find_images(args.inputs, [args.out, *([args.annotations] if args.annotations else [])])
+        results = Results(args, model, found.left_out)
+        results.prepare([output for _, output in found.images])
+        known = ColourRange.of_checkpoint(saved)
+        options = Options(args.formats, args.pixel_size, args.annotations)
+        writer = PredictionWriter(args.out, model.config.class_names, known, options)
+        images = _not_done(found.images, writer)
     except (ValueError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
+    for note in found.left_out:
+        print(f"{prog}: left out {note}; name a file to predict on it", file=sys.stderr)
     model.to(best_device()).eval()
-    known = ColourRange.of_checkpoint(saved)
-    writer = PredictionWriter(model.config.class_names, known)
-    failed, stopped = [], False
+    failed: list[str] = []
+    stopped = False
     try:
-        failed = predict_all(model, images, args, writer, as_shown(known, args.colours))
+        predict_all(model, images, args, writer, as_shown(known, args.colours), failed)
     except KeyboardInterrupt:
         stopped = True
-    finally:
-        writer.write(args.out)  # whatever ends the run, the finished images are kept
-    totals = writer.differential()[-1]
-    counts = ", ".join(f"{totals[name]} {name}" for name in model.config.class_names)
-    print(f"{len(writer.cells)} cells in {len(writer.images)} images: {counts}")
-    print(f"pictures, label maps, cells.csv, differential.csv and coco.json are in {args.out}")
-    if warning := writer.colour_warning():
-        done = "; the model saw them with the white balance of training (--colours keep: as they are)" * (
-            args.colours == "adapt"
-        )
-        print(f"{warning}{done}: {args.out / 'colours.png'}", file=sys.stderr)
     for message in failed:
         print(f"{prog}: left out {message}", file=sys.stderr)
+    try:
+        _summarise(writer, results, args, failed, stopped)
+    except OSError as error:
+        print(f"{prog}: {error}; make room for the summaries and call again with --skip-existing", file=sys.stderr)
+        return 1
     if stopped:
-        print(f"{prog}: stopped after {len(writer.images)} of {len(images)} images", file=sys.stderr)
+        done = f"stopped after {len(writer.done)} images of {len(found.images)}; --skip-existing goes on"
+        print(f"{prog}: {done}", file=sys.stderr)
         return 130
     return 1 if failed else 0
 
 
-def find_images(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """All images that were named or are in the folders, each once, with the path of its outputs below --out (without
-    ending).
-
-    Files below an --out inside a folder are left out: they are predictions, not photographs. So are hidden files. Raises
-    ImageError.
-    """
-    found: dict[Path, tuple[Path, Path]] = {}
-    for path in inputs:
-        if not path.exists():
-            raise ImageError(path, "no such file or folder")
-        if path.resolve() == out.resolve() and path.is_dir():
-            raise ImageError(path, "--out is the folder of the images itself; choose another")
-        outputs = out.resolve() if path.resolve() in out.resolve().parents else None
-        files = sorted(p for p in path.rglob("*") if is_input(p, outputs)) if path.is_dir() else [path]
-        if not files:
-            raise ImageError(path, f"no image in this folder (endings: {', '.join(sorted(IMAGE_EXTENSIONS))})")
-        for file in files:
-            output = file.relative_to(path if path.is_dir() else path.parent).with_suffix("")
-            found.setdefault(file.resolve(), (file, output))
-    first: dict[Path, Path] = {}
-    for file, output in found.values():
-        other = first.setdefault(output, file)
-        if other != file:
-            reason = f"would be written as {output}_*, as {other} would; predict them with two values of --out"
-            raise ImageError(file, reason)
-    return list(found.values())
-
-
-def is_input(path: Path, outputs: Path | None) -> bool:
-    """Whether a file in a folder is an image to predict on. outputs: the folder of the predictions, if it is in there."""
-    is_output = outputs in path.resolve().parents
-    return (
-        path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".") and path.is_file() and not is_output
-    )
+def _not_done(images: Sequence[Input], writer: PredictionWriter) -> list[Input]:
+    """Raises ValueError if an image has the name of another one that was predicted on in an earlier call."""
+    rest = [image for image in images if os.path.realpath(image.file) not in writer.done]
+    owner = {output: path for path, output in writer.done.items()}
+    for file, output in rest:
+        if str(output) in owner:
+            raise ImageError(file, f"would overwrite the results of {owner[str(output)]}; give another --out")
+    if len(rest) < len(images):
+        print(f"{len(images) - len(rest)} of {len(images)} images were done by an earlier call")
+    return rest
 
 
 def predict_all(
     model: MaskRCNN,
-    images: list[tuple[Path, Path]],
+    images: Sequence[Input],
     args: argparse.Namespace,
     writer: PredictionWriter,
-    shown: Callable[[Tensor], Tensor],
-) -> list[str]:
-    """Every image in turn, into writer and pictures. Returns a message for each image that failed. shown: see
+    shown: Callable[[Tensor], Callable[[Tensor], Tensor]],
+    failed: list[str],
+) -> None:
+    """Every image in turn, into writer. A message for each image that cannot be used is added to failed. shown: see
     `as_shown`."""
-    failed = []
-    for path, output in tqdm(images, desc="predicting", unit="image", disable=None):
+    for file, output in tqdm(images, desc="predicting", unit="image", disable=None):
         try:
-            pixels = torch.from_numpy(load_image(path)).permute(2, 0, 1).float() / 255  # [3, H, W]
-            cells = confident_objects(predict(model, shown(pixels), args.precision, args.tta), args.score_threshold)
-            write_pictures(pixels, cells, model.config.class_names, args.out / output)
+            image = load_image(file)
+            pixels = torch.from_numpy(image).permute(2, 0, 1)  # uint8 [3, H, W]
+            objects = predict(model, pixels, args.precision, args.tta, change=shown(pixels))
+            found = Found(
+                image,
+                confident_objects(objects, args.score_threshold, args.keep_nested),
+                model.config.class_names,
+            )
+            writer.add(file, output, found, colour_quantiles(pixels))
         except ImageError as error:
             failed.append(str(error))
         except (OSError, RuntimeError, MemoryError) as error:  # disk or memory are full: the next may be smaller
-            failed.append(readable(f"{path}: {error}"))
-        else:
-            writer.add(readable(path), cells.result(), colour_quantiles(pixels))
-    return failed
+            failed.append(readable(f"{file}: {str(error) or type(error).__name__}"))
 
 
-def write_pictures(pixels: Tensor, cells: Objects, class_names: tuple[str, ...], output: Path) -> None:
-    """Overlay, splash and label map of one image [3, H, W]. output: their path up to the underscore."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    pictures = {
-        "overlay": overlay(pixels, cells.result(), class_names),
-        "splash": color_splash(pixels, cells.result()["masks"]),
-        "labels": label_map(cells).astype(np.uint16),
-    }
-    for name, picture in pictures.items():
-        Image.fromarray(picture).save(output.with_name(f"{output.name}_{name}.png"))
+def _summarise(
+    writer: PredictionWriter, results: Results, args: argparse.Namespace, failed: Sequence[str], stopped: bool
+) -> None:
+    """Write what all images are needed for, and print what is there. Raises OSError."""
+    counts, digest = writer.finish()
+    warning = writer.colour_warning()
+    results.finish(writer, counts, [warning] if warning else [], failed, digest, is_whole=not stopped)
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    print(f"{sum(counts.values())} cells in {len(writer.done)} images: {listed}")
+    print(f"cells.csv, differential.csv and {', '.join(args.formats) or 'no other format'} are in {args.out}")
+    if args.annotations:
+        print(f"a data set to correct and to train on is in {args.annotations}")
+    if warning:
+        done = "; the model saw them with the white balance of training (--colours keep: as they are)" * (
+            args.colours == "adapt"
+        )
+        print(f"{warning}{done}: {args.out / 'colours.png'}", file=sys.stderr)

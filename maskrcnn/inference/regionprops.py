@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 
 class RegionProps(NamedTuple):
@@ -15,16 +14,19 @@ class RegionProps(NamedTuple):
     equivalent_diameter: float  # of the disc with the same area
     perimeter: float
     eccentricity: float  # of the ellipse with the same second moments: 0 for a circle, near 1 for a line
+    centroid_x: float  # pixel i covers i to i + 1
+    centroid_y: float
 
 
 def regionprops(mask: NDArray[np.bool_]) -> RegionProps:
     """The measures of a mask [H, W]; all 0 for an empty mask."""
     rows, columns = np.nonzero(mask)
     if not len(rows):
-        return RegionProps(0, 0.0, 0.0, 0.0)
-    crop = mask[ndimage.find_objects(mask.astype(np.uint8))[0]]
+        return RegionProps(0, 0.0, 0.0, 0.0, 0.0, 0.0)
     area = len(rows)
-    return RegionProps(area, math.sqrt(4 * area / math.pi), perimeter(crop), eccentricity(rows, columns))
+    centroid = float(columns.mean()) + 0.5, float(rows.mean()) + 0.5
+    crop = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return RegionProps(area, math.sqrt(4 * area / math.pi), perimeter(crop), eccentricity(rows, columns), *centroid)
 
 
 def perimeter(mask: NDArray[np.bool_]) -> float:

@@ -19,8 +19,9 @@ def test_predicting_a_folder_with_a_bad_file_does_the_others_and_says_so(finishe
     assert result.returncode == 1
     assert "cut_off.png" in result.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *(f"good_{kind}.png" for kind in ("overlay", "splash", "labels")),
-        *("cells.csv", "differential.csv", "coco.json"),
+        *(f"good_{kind}.png" for kind in ("overlay", "splash", "labels", "preview")),
+        *("cells.csv", "differential.csv", "differential_folders.csv", "differential_total.csv", "coco.json"),
+        *("predictions.json", "predictions.jsonl"),
     }
     with (
         Image.open(tmp_path / "out/good_overlay.png") as overlay,
@@ -41,7 +42,7 @@ def test_images_in_other_colours_than_those_of_training_are_named(finished, smea
     assert not (tmp_path / "out/colours.png").exists()
     blue, green, red = image.split()
     Image.merge("RGB", (red, blue, green)).point(lambda grey: grey // 2).save(folder / "strange.png")
-    result = run("predict.py", *arguments)
+    result = run("predict.py", *arguments, "--overwrite")
     assert result.returncode == 0
     assert "1 of 2 images have other colours than the 4 training images" in result.stderr
     assert str(tmp_path / "out/colours.png") in result.stderr
@@ -65,14 +66,15 @@ def test_images_in_other_colours_are_shown_to_the_model_in_those_of_training(
     arguments = ("--checkpoint", finished[0], "--out", tmp_path / "out")
     seen = []
 
-    def record(model, image, *options):
-        seen.append(image.mean().item())
-        return detect.predict(model, image, *options)
+    def record(model, image, *options, change=lambda image: image, **named):
+        shown = change(image if image.is_floating_point() else image / 255)
+        seen.append(shown.mean().item())
+        return detect.predict(model, image, *options, change=change, **named)
 
     for module in ("maskrcnn.inference.predict", "maskrcnn.evaluation.evaluate"):
         monkeypatch.setattr(f"{module}.predict", record)
     for option in ("adapt", "keep"):
-        code, printed = call("predict.py", strange, *arguments, "--colours", option)
+        code, printed = call("predict.py", strange, *arguments, "--colours", option, "--overwrite")
         assert code == 0
         assert ("the model saw them with the white balance of training" in printed) == (option == "adapt")
         code, errors = call("evaluate.py", "--data", tmp_path, *arguments, "--colours", option)
@@ -89,11 +91,12 @@ def test_an_image_named_twice_counts_once_and_what_was_written_is_no_input(finis
     for name in ("a.png", ".hidden.png"):
         (folder / name).write_bytes((smears / "val/image/Neutrophil/Neutrophil_9.png").read_bytes())
     for _ in range(2):
-        result = run("predict.py", folder, folder / "a.png", "--checkpoint", finished[0], "--out", folder / "out")
+        arguments = (folder, folder / "a.png", "--checkpoint", finished[0], "--out", folder / "out", "--overwrite")
+        result = run("predict.py", *arguments)
         assert result.returncode == 0, result.stderr
         assert " in 1 images" in result.stdout
-    lines = (folder / "out/differential.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in lines] == ["file", str(folder / "a.png"), "all"]
+    lines = (folder / "out/differential.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["file", str(folder / "a.png")]
 
 
 def test_predictions_may_be_written_above_the_images_but_not_among_them(finished, smears, tmp_path, call, run):
@@ -109,24 +112,13 @@ def test_predictions_may_be_written_above_the_images_but_not_among_them(finished
     assert [path.name for path in images.iterdir()] == ["a.png"]
 
 
-def test_two_images_of_one_name_do_not_overwrite_each_other(finished, smears, tmp_path, call):
-    image = smears / "val/image/Neutrophil/Neutrophil_9.png"
-    for name in ("a.png", "a.bmp"):
-        Image.open(image).save(tmp_path / name)
-    code, said = call("predict.py", tmp_path, "--checkpoint", finished[0], "--out", tmp_path / "out")
-    assert code == 2
-    assert "a.bmp" in said
-    assert "a.png" in said
-    assert "would be written as a_*" in said
-    assert "two values of --out" in said
-
-
 def test_all_eight_ways_from_the_command_line(finished, smears, tmp_path, run):
     result = run(
         "predict.py", smears / "val", "--checkpoint", finished[0], "--out", tmp_path, "--tta", "--score-threshold", 0.2
     )
     assert result.returncode == 0, result.stderr
-    assert len(list(tmp_path.rglob("*_splash.png"))) == 4  # two images and, in the same folder, their masks
+    assert len(list(tmp_path.rglob("*_splash.png"))) == 2
+    assert "left out 2 masks or label maps" in result.stderr  # in the same folder
     result = run("evaluate.py", "--data", smears, "--checkpoint", finished[0], "--out", tmp_path / "report", "--tta")
     assert result.returncode == 0, result.stderr
     assert "test-time augmentation" in (tmp_path / "report/report.html").read_text()

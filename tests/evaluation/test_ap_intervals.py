@@ -34,7 +34,9 @@ def test_rows_for_all_classes_each_class_and_area(result, predictions, targets):
             assert of_class["ar"].value == pytest.approx(expected.per_class_ar[name])
     for row in rows.values():
         for estimate in row.values():
-            assert math.isnan(estimate.value) or estimate.low <= estimate.value <= estimate.high
+            assert not estimate.has_interval or estimate.low < estimate.high
+            assert not estimate.has_interval or estimate.low <= estimate.value <= estimate.high
+    assert rows["mask"]["ap"].has_interval
     assert curve.low.shape == curve.high.shape == (101,)
     assert (curve.low <= curve.high).all()
     # One false positive with the lowest score, one cell of five missed: precision 1 up to recall 0.8.
@@ -61,3 +63,22 @@ def test_intervals_are_of_resampled_images(given, rectangles):
     rows = given(predictions, [rectangles((box, 1))] * 2).ap_intervals
     assert rows["mask_a"]["ap"] == pytest.approx((51 / 101, 0, 1))
     assert rows["mask"]["ar"] == pytest.approx((0.5, 0, 1))
+
+
+def test_what_is_the_same_in_every_sample_has_no_interval(given, rectangles):
+    """All is right, or all is missed, whichever images are sampled: that does not make it certain."""
+    box = (2, 2, 12, 12)
+    for prediction, ap in ((rectangles((box, 1), scores=[0.9]), 1), (rectangles(scores=[]), 0)):
+        rows = given([prediction] * 3, [rectangles((box, 1))] * 3).ap_intervals
+        assert rows["mask"]["ap"].value == rows["box_a"]["ap50"].value == ap
+        assert not any(estimate.has_interval for row in rows.values() for estimate in row.values())
+
+
+def test_a_class_of_one_cell_has_no_interval(given, rectangles):
+    """Whether the only b is found depends on whether a false positive with a higher score is sampled, so AP varies."""
+    first, second = (2, 2, 12, 12), (20, 20, 32, 30)
+    predictions = [rectangles((first, 1), (second, 2), scores=[0.8, 0.8]), rectangles((second, 2), scores=[0.9])]
+    targets = [rectangles((first, 1), (second, 2)), rectangles((first, 1))]
+    rows = given(predictions, targets).ap_intervals
+    assert rows["mask_b"]["ap"] == pytest.approx((0.5, math.nan, math.nan), nan_ok=True)
+    assert rows["mask_a"]["ap"].has_interval

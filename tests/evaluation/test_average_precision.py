@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskrcnn.evaluation import AveragePrecision
+from maskrcnn.inference.objects import Objects
 
 SIZE = (48, 64)  # height, width
 NAMES = ("a", "b", "c", "absent")
@@ -171,6 +172,36 @@ def test_images_count_as_often_as_they_are_listed():
     result = measured(samples, "mask").compute(images=images)
     assert (result.ap, result.ar, result.per_class) == (expected.ap, expected.ar, expected.per_class)
     assert np.mean(list(result.per_class_ar.values())) == pytest.approx(result.ar)
+
+
+@pytest.mark.parametrize("kind", ["box", "mask"])
+@pytest.mark.parametrize("case", ["ties in scores", "crowds and ties"])
+def test_repeated_images_are_as_so_many_images(case, kind):
+    """Also where detections of one image have equal scores: each copy of an image goes through all of them in turn."""
+    samples, rng = CASES[case], np.random.default_rng(0)
+    metric = measured(samples, kind)
+    for _ in range(10):
+        images = sorted(rng.integers(0, len(samples), len(samples)).tolist())
+        repeated = [samples[i] for i in images]
+        for class_agnostic in (False, True):
+            result, expected = (
+                metric.compute(class_agnostic, images=images),
+                coco(repeated, kind, class_agnostic).eval["precision"][:, :, :, 0, 2],
+            )
+            curves = [curve for k in range(expected.shape[2]) if ((curve := expected[:, :, k]) > -1).any()]
+            assert np.allclose(list(result.curves.values()), curves, atol=1e-9)
+
+
+def test_objects_cut_to_their_boxes_give_the_same():
+    samples = CASES["crowds and ties"]
+    for kind in ("box", "mask"):
+        cut = AveragePrecision(NAMES, kind)
+        for prediction, target in samples:
+            whole = {**prediction, "masks": prediction["masks"].float()}
+            cut.update(Objects.of_result(whole), target)
+        expected, result = measured(samples, kind).compute(), cut.compute()
+        assert result.ap == expected.ap > 0
+        assert all((result.curves[name] == curve).all() for name, curve in expected.curves.items())
 
 
 @pytest.mark.parametrize("arguments", [(False, (0.0, 150.0)), (True, (0.0, 150.0)), (True,), ()])

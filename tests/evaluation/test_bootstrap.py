@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate, bootstrap
+from maskrcnn.evaluation.bootstrap import ArrayEstimate, Estimate, bootstrap, exact_interval
 
 CORRECT = (np.arange(60) < 45).astype(float)  # three quarters of 60 images
 SPREAD = 1.96 * math.sqrt(0.75 * 0.25 / 60)
@@ -78,3 +78,32 @@ def test_estimates_as_text():
     assert str(Estimate(0.5, nan, nan)) == "0.500"
     assert str(Estimate(nan, nan, nan)) == "-"
     assert ArrayEstimate(np.array([1.0, 2]), np.array([0.0, 1]), np.array([3.0, 4])).at(1) == Estimate(2, 1, 4)
+
+
+def test_an_interval_without_width_is_none():
+    one = ArrayEstimate(np.ones(1), np.ones(1), np.ones(1)).at(0)
+    assert str(one) == "1.000"
+    assert not one.has_interval
+
+
+def binomial(count, probability, wanted):
+    """The probability of a number of hits for which wanted(number) holds."""
+    return sum(
+        math.comb(count, k) * probability**k * (1 - probability) ** (count - k) for k in range(count + 1) if wanted(k)
+    )
+
+
+def test_exact_intervals_end_where_a_tail_of_the_binomial_is_a_fortieth():
+    pairs = [(part, whole) for whole in (2, 3, 12, 40) for part in range(whole + 1)]
+    part, whole = np.array(pairs, float).T
+    estimate = exact_interval(part, whole)
+    assert (estimate.value == part / whole).all()
+    for (k, n), low, high in zip(pairs, estimate.low, estimate.high):
+        assert low == 0 if k == 0 else binomial(n, low, lambda hits, k=k: hits >= k) == pytest.approx(0.025)
+        assert high == 1 if k == n else binomial(n, high, lambda hits, k=k: hits <= k) == pytest.approx(0.025)
+
+
+def test_of_none_and_of_one_there_is_no_exact_interval():
+    estimate = exact_interval(np.array([0.0, 0, 1]), np.array([0.0, 1, 1]))
+    np.testing.assert_equal(estimate.value, [math.nan, 0, 1])
+    assert np.isnan([estimate.low, estimate.high]).all()

@@ -9,6 +9,7 @@ import torch
 
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table
+from maskrcnn.inference.objects import Objects
 
 A, B = (2, 2, 12, 12), (20, 20, 32, 30)
 
@@ -59,6 +60,14 @@ def test_the_dict_can_be_read_by_key(result):
     assert report["confusion"]["predicted"] == ["missed", "a", "b", "c"]
     assert report["confusion"]["counts"] == [[0, 1, 0, 0], [0, 2, 1, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
     assert np.shape(report["confusion"]["interval"]) == (2, 4, 4)
+    assert report["counts"] == {
+        "cells": 5, "found": 4, "correct": 3, "wrong": 1, "missed": 1, "false_positives": 1,
+    }  # fmt: skip
+    assert list(report["differential"]) == ["a", "b", "c"]
+    of_a = report["differential"]["a"]
+    assert (of_a["true"], of_a["true_percent"], of_a["predicted"], of_a["predicted_percent"]) == (3, 60, 3, 60)
+    assert of_a["true_percent_interval"] == pytest.approx([14.663, 94.726], abs=0.01)  # of R's binom.test(3, 5)
+    assert report["differential"]["c"]["predicted"] == 0
     assert report["calibration"]["detections"] == [0, 0, 0, 0, 0, 0, 2, 0, 2, 1]
     assert report["calibration"]["correct"] == [0, 0, 0, 0, 0, 0, 1, 0, 2, 0]
     assert report["failure_counts"]["false_positive"] == 1
@@ -80,7 +89,7 @@ def test_all_keys_of_the_dict_are_snake_case(result):
 def test_average_precision_counts_detections_below_the_score_threshold(given, rectangles):
     result = given([rectangles((A, 1), (B, 1), scores=[0.9, 0.2])], [rectangles((A, 1), (B, 1))])
     assert result.cells["recall"]["a"].value == 0.5
-    assert len(result.predictions[0]["scores"]) == 1
+    assert len(result.predictions[0].scores) == 1
     for row in ("mask", "box", "mask_class_agnostic", "box_class_agnostic"):
         assert result.ap[row].ap == 1
         assert result.ap_intervals[row]["ar"].value == 1
@@ -109,11 +118,13 @@ def test_false_positives_on_images_without_a_cell_count(given, rectangles):
     assert "images without a cell: 3, with 1.00 false positives each (on 2 of them)" in format_table(result)
 
 
-def test_one_image_has_no_intervals(given, predictions, targets):
+def test_one_image_has_no_intervals_but_those_of_counted_cells(given, predictions, targets):
     alone = given(predictions[:1], targets[:1])
-    for estimate in (alone.ap_intervals["mask"]["ap"], alone.cells["recall"]["a"]):
+    for estimate in (alone.ap_intervals["mask"]["ap"], alone.cells["iou"]["class_agnostic"]):
         assert estimate.value == pytest.approx(1)
         assert np.isnan([estimate.low, estimate.high]).all()
+    # Two of two: below sqrt(0.025) both would be found in fewer than 2.5 % of all such images.
+    assert alone.cells["recall"]["class_agnostic"] == pytest.approx((1, 0.025**0.5, 1))
     assert np.isnan(alone.confusion.low).all()
     assert np.isnan(alone.confusion.high).all()
 
@@ -142,9 +153,9 @@ def test_tta_on_request(given_model, rectangles):
     model = Upright([rectangles((A, 1), scores=[0.8]), rectangles(scores=[])])
     samples = [(image, rectangles((A, 1)))]
     single, averaged = (evaluate(model, samples, "float32", score_threshold=0.1, tta=tta) for tta in (False, True))
-    assert single.predictions[0]["scores"].tolist() == pytest.approx([0.8])
-    assert averaged.predictions[0]["scores"].tolist() == pytest.approx([0.8 * 2 / 8])
-    assert averaged.predictions[0]["boxes"].tolist() == [list(A)]
+    assert single.predictions[0].scores.tolist() == pytest.approx([0.8])
+    assert averaged.predictions[0].scores.tolist() == pytest.approx([0.8 * 2 / 8])
+    assert averaged.predictions[0].boxes.tolist() == [list(A)]
 
 
 def test_a_class_that_is_only_predicted_has_a_column(given, rectangles):
@@ -158,3 +169,24 @@ def test_images_of_one_group_are_resampled_together(given, predictions, targets)
     assert result.cells["recall"]["class_agnostic"].value == 0.8
     for estimate in (result.cells["recall"]["class_agnostic"], result.ap_intervals["mask"]["ap"]):
         assert np.isnan([estimate.low, estimate.high]).all()
+
+
+def test_targets_may_be_cut_to_their_boxes_as_well(given, predictions, targets, result):
+    """Where an image is so large that there is no room for a mask of its size for each cell."""
+    scored = [
+        {**target, "scores": torch.ones(len(target["labels"])), "masks": target["masks"][:, None]} for target in targets
+    ]
+    cut = given(predictions, [Objects.of_result(target) for target in scored], files=result.files)
+    assert cut.to_dict() == result.to_dict()
+    assert all(isinstance(objects, Objects) for objects in cut.predictions)
+
+
+def test_more_cells_than_average_precision_counts_are_named(given, rectangles):
+    """Of 101 cells, all found, the last detection is not counted."""
+    cells = [((x, y, x + 3, y + 3), 1) for x in range(0, 40, 3) for y in range(0, 40, 3)][:101]
+    crowd = given([rectangles(*cells, scores=[0.9] * 101)], [rectangles(*cells)])
+    assert crowd.cells["recall"]["a"].value == 1
+    assert crowd.ap["mask"].ar == pytest.approx(100 / 101)
+    assert "as in 1 of 1 image;" in " ".join(format_table(crowd).split())
+    fewer = given([rectangles(*cells[:100], scores=[0.9] * 100)], [rectangles(*cells[:100])])
+    assert "as COCO does" not in format_table(fewer)

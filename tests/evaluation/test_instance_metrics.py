@@ -162,8 +162,46 @@ def test_intervals_are_the_same_for_the_same_seed_and_contain_the_value():
         cells = [(box, int(rng.integers(1, 4))) for box in (A, B, C)]
         measure.update(*image([(box, label, 0.9) for box, label in cells if rng.random() < 0.7], cells))
     first, again, other = (measure.compute(rounds=200, seed=seed) for seed in (0, 0, 1))
-    recall = first["recall"]["class_agnostic"]
-    assert recall == again["recall"]["class_agnostic"]
-    assert recall != other["recall"]["class_agnostic"]
-    assert recall.low < recall.value < recall.high
-    assert str(recall) == f"{recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})"
+    f1 = first["f1"]["class_agnostic"]
+    assert f1 == again["f1"]["class_agnostic"]
+    assert f1 != other["f1"]["class_agnostic"]
+    assert f1.low < f1.value < f1.high
+    assert str(f1) == f"{f1.value:.3f} ({f1.low:.3f} to {f1.high:.3f})"
+
+
+def found_of(found, count, groups=None):
+    """So many images of one cell each, of which the first few are found."""
+    measure = InstanceMetrics(NAMES, groups=groups)
+    for i in range(count):
+        measure.update(*image([(A, 1, 0.9)] if i < found else [], [(A, 1)]))
+    return measure.compute(rounds=200)
+
+
+def test_proportions_of_cells_have_exact_intervals():
+    """Of R's binom.test(12, 12) and binom.test(9, 12): that all were found does not make it certain."""
+    table = found_of(12, 12)
+    for metric in ("precision", "recall", "accuracy"):
+        for column in ("class_agnostic", "a"):
+            assert table[metric][column] == pytest.approx((1, 0.7353515, 1), abs=1e-6)
+    assert found_of(9, 12)["recall"]["a"] == pytest.approx((0.75, 0.4281415, 0.9451394), abs=1e-6)
+    for metric in ("f1", "iou", "panoptic_quality"):  # the same in every sample: no interval
+        assert table[metric]["a"].value == 1
+        assert not table[metric]["a"].has_interval
+
+
+def test_an_interval_is_wider_where_groups_of_images_show_the_same_cells():
+    """Four groups of three images: the interval is that of four cells or so, not of twelve."""
+    alone, grouped = found_of(6, 12)["recall"]["a"], found_of(6, 12, [i // 3 for i in range(12)])["recall"]["a"]
+    assert alone == pytest.approx((0.5, 0.2109447, 0.7890553), abs=1e-6)
+    assert grouped == (0.5, 0, 1)
+    assert not found_of(6, 12, [0] * 12)["recall"]["a"].has_interval
+    assert found_of(6, 12, list(range(12)))["recall"]["a"] == alone
+
+
+def test_a_class_of_one_cell_has_no_interval():
+    measure = InstanceMetrics(NAMES)
+    measure.update(*image([(A, 1, 0.9), (B, 2, 0.9)], [(A, 1), (B, 2)]))
+    measure.update(*image([(A, 1, 0.9), (C, 2, 0.9)], [(A, 1)]))  # a false b
+    table = measure.compute(rounds=50)
+    assert not any(row["b"].has_interval for row in table.values())
+    assert table["recall"]["a"].has_interval

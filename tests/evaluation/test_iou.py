@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from maskrcnn.evaluation.iou import box_areas, box_iou, mask_areas, mask_intersections, mask_iou
+from maskrcnn.evaluation.instances import regions_of_masks
+from maskrcnn.evaluation.iou import box_areas, box_iou, mask_iou, region_areas, region_intersections, region_iou
+from maskrcnn.regions import Region
 
 NO_CROWD = np.zeros(2, bool)
 
@@ -51,5 +53,15 @@ def test_masks_against_a_count_of_pixels(crowd):
             both, either = sum(p and t for p, t in pairs), sum(p or t for p, t in pairs)
             whole = sum(p for p, _ in pairs) if crowd is not None and crowd[i] else either
             assert iou[d, i] == both / whole
-            assert mask_intersections(masks[:, 0] > 0.5, gt_masks > 0)[d, i] == both
-    assert mask_areas(masks, 0.5).tolist() == (masks > 0.5).sum(dim=(1, 2, 3)).tolist()
+            assert region_intersections(regions_of_masks(masks[:, 0], 0.5), regions_of_masks(gt_masks, 0))[d, i] == both
+    assert region_areas(regions_of_masks(masks[:, 0], 0.5)).tolist() == (masks > 0.5).sum(dim=(1, 2, 3)).tolist()
+
+
+def test_regions_overlap_wherever_they_are_in_a_large_image():
+    """A square of 10 x 10 at (90000, 90000), and another moved by 5 to the right."""
+    square = np.ones((10, 10), bool)
+    regions = [Region(90_000, 90_000, square), None]
+    assert region_iou(regions, [Region(90_000, 90_005, square), Region(0, 0, square), None]).tolist() == [
+        [50 / 150, 0, 0],
+        [0, 0, 0],
+    ]

@@ -43,8 +43,10 @@ def test_calibration_shows_the_fraction_correct_by_score(ax, result):
     assert x == pytest.approx([0.65, 0.85, 0.95], abs=1e-6)
     assert y == pytest.approx([0.5, 1, 0])
     assert [text.get_text() for text in ax.texts] == ["2", "2", "1"]
-    bars = [segment[:, 1].tolist() for segment in ax.collections[0].get_segments()]
-    assert bars[1:] == [[1, 1], [0, 0]]  # all right, all wrong, in every sample
+    first, second, third = ax.collections[0].get_segments()
+    assert first[:, 1] == pytest.approx([1 - 0.975**0.5, 0.975**0.5])  # one of two: (1 - p)^2 or p^2 is 97.5 %
+    assert second[:, 1] == pytest.approx([0.025**0.5, 1])  # two of two
+    assert len(third) == 0  # of one there is no interval
 
 
 def test_precision_and_recall_of_each_class(ax, result):
@@ -70,30 +72,57 @@ def test_a_dashed_curve_where_a_stricter_iou_differs(ax, given, rectangles):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a, AP50 1.00", "b, AP50 1.00"]
 
 
-def test_all_curves_side_by_side_with_a_band_for_class_agnostic_precision(result):
-    axes = plots.curves_figure(result).axes
-    assert [ax.get_title() for ax in axes[2:]] == ["confusion matrix", "calibration"]
-    assert axes[1].lines[0].get_label() == "class-agnostic, AP50 0.80"
-    assert axes[1].lines[0].get_ydata().tolist() == [1] * 81 + [0] * 20
-    (band,) = axes[1].collections
+def test_a_picture_of_each_curve_with_a_band_for_class_agnostic_precision(result):
+    figures = plots.curve_figures(result)
+    assert list(figures) == [
+        *("precision and recall", "precision and recall, class-agnostic"),
+        *("confusion matrix", "calibration"),
+    ]
+    by_class, agnostic, *_ = (figure.axes[0] for figure in figures.values())
+    assert agnostic.lines[0].get_label() == "class-agnostic, AP50 0.80"
+    assert agnostic.lines[0].get_ydata().tolist() == [1] * 81 + [0] * 20
+    (band,) = agnostic.collections
     edges = band.get_paths()[0].vertices
     at_half = edges[np.isclose(edges[:, 0], 0.5), 1]
     assert (at_half.min(), at_half.max()) == pytest.approx((result.curve.low[50], result.curve.high[50]))
-    assert not axes[0].collections
+    assert not by_class.collections
 
 
 def test_masks_are_ranked_by_iou(given, rectangles):
     """Of a cell of 10 x 10 pixels 8, 10, 6 rows are covered, the last by another class."""
     predictions = [rectangles(((2, 2, 12, 2 + h), label), scores=[0.9]) for h, label in ((8, 1), (10, 1), (6, 2))]
-    targets = [rectangles((A, 1))] * 3
-    result = given(predictions, targets)
-    ranked = plots.ranked_crops(result, [target["boxes"] for target in targets], count=1)
-    assert {name: crops[0].image for name, crops in ranked.items()} == {"best": 1, "median": 0, "worst": 2}
+    result = given(predictions, [rectangles((A, 1))] * 3)
+    for count in (1, 4):
+        ranked = plots.ranked_crops(result, count=count)
+        assert {name: [crop.image for crop in crops] for name, crops in ranked.items()} == {
+            "best": [1],
+            "median": [0],
+            "worst": [2],
+        }
     assert ranked["median"][0].title == "image 0\nIoU 0.800, a"
     assert ranked["worst"][0].title == "image 2\nIoU 0.600, a\npredicted b"
-    everything = plots.ranked_crops(result, [target["boxes"] for target in targets])
-    assert [crop.image for crop in everything["best"]] == [1, 0, 2]
-    assert [crop.image for crop in everything["worst"]] == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "best", "median", "worst"),
+    [
+        (0, [], [], []),
+        (1, [0], [], []),
+        (2, [0], [], [1]),
+        (4, [0], [1], [3]),
+        (7, [0, 1], [2, 3], [6, 5]),
+        (20, *[4] * 3),
+    ],
+)
+def test_no_cell_is_among_the_best_and_the_worst(given, rectangles, cells, best, median, worst):
+    """Image i has one cell of 30 x 30 pixels, of which i rows are missing: the IoU falls."""
+    predictions = [rectangles(((2, 2 + i // 2, 32, 32 - (i - i // 2) // 2), 1), scores=[0.9]) for i in range(cells)]
+    result = given(predictions or [rectangles(scores=[])], [rectangles(((2, 2, 32, 32), 1))] * max(cells, 1))
+    ranked = [[crop.image for crop in crops] for crops in plots.ranked_crops(result).values()]
+    shown = [image for images in ranked for image in images]
+    assert len(set(shown)) == len(shown)
+    expected = [[0, 1, 2, 3], [8, 9, 10, 11], [19, 18, 17, 16]] if cells == 20 else [best, median, worst]
+    assert ranked == expected
 
 
 def test_a_failure_says_what_is_true_and_what_was_predicted(result):
@@ -115,7 +144,28 @@ def outlines(ax):
     return found
 
 
-def test_a_gallery_outlines_true_masks_in_green_and_predicted_ones_in_pink(given, rectangles):
+def lab(colour, matrix):
+    """CIELAB of a colour as the colour-blind see it: a matrix for linear RGB (Machado et al. 2009, severity 1)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    seen = np.clip(np.array(matrix) @ linear, 0, 1)
+    to_xyz = [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ seen / (0.95047, 1, 1.08883))  # above 0.008856, as all here are
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3).tolist(), DEUTERANOPIA, PROTANOPIA])
+def test_the_colour_blind_can_tell_truth_from_prediction(matrix):
+    """In CIELAB 10 is a clear difference; green and pink are 43 apart to the eye of a deuteranope, and 145 else."""
+    assert np.linalg.norm(lab(plots.GT_COLOUR, matrix) - lab(plots.PREDICTION_COLOUR, matrix)) > 100
+    if matrix == DEUTERANOPIA:
+        assert np.linalg.norm(lab("#00a030", matrix) - lab("#e0218a", matrix)) == pytest.approx(43, abs=1)
+
+
+def test_a_gallery_outlines_true_masks_in_blue_and_predicted_ones_dashed_in_orange(given, rectangles):
     targets = [rectangles(), rectangles((A, 1))]
     result = given([rectangles(scores=[]), rectangles(((4, 3, 14, 12), 1), scores=[0.9])], targets)
     samples = samples_of(targets)
@@ -127,28 +177,65 @@ def test_a_gallery_outlines_true_masks_in_green_and_predicted_ones_in_pink(given
     true, predicted = outlines(ax)
     assert true[1:] == pytest.approx((2, 2, 12, 12))
     assert predicted[1:] == pytest.approx((4, 3, 14, 12))
-    assert max(true[0]) == true[0][1]  # green
-    assert min(predicted[0]) == predicted[0][1]  # red and blue: pink
+    assert max(true[0]) == true[0][2] > 2 * true[0][0]  # blue
+    assert min(predicted[0]) == predicted[0][2] < predicted[0][1] < predicted[0][0]  # orange
+    assert [len(collection.get_linestyle()[0][1] or ()) for collection in ax.collections] == [0, 2]  # of dashes
+    assert "blue, solid: ground truth; orange, dashed: prediction" in plots.LEGEND
     # A square around the cell, 35 % of its side more on each side; y points down.
     assert ax.get_xlim() == pytest.approx((-1.5, 15.5))
     assert ax.get_ylim() == pytest.approx((15.5, -1.5))
     assert not empty.images
 
 
+def shown_of(ax, image):
+    """x and y of the view, in pixels of the image: the part that is drawn is looked for in it."""
+    part = ax.images[0].get_array()[..., 0]
+    windows = np.lib.stride_tricks.sliding_window_view(image[0].numpy(), part.shape)
+    ((top, left),) = np.argwhere((windows == part).all(axis=(2, 3)))
+    (x1, x2), (y2, y1) = ax.get_xlim(), ax.get_ylim()
+    return x1 + left, x2 + left, y1 + top, y2 + top
+
+
 @pytest.mark.parametrize("box", [(10, 20, 30, 24), (18, 12, 22, 32)])
 def test_a_crop_is_square_around_the_middle_of_a_long_box(given, rectangles, box):
-    result = given([rectangles(scores=[])], [rectangles((A, 1))])
-    samples = samples_of([rectangles((A, 1))])
-    figure = plots.gallery([plots.Crop(0, box, "")], lambda i: samples[i], result, columns=1)
-    assert figure.axes[0].get_xlim() == pytest.approx((3, 37))
-    assert figure.axes[0].get_ylim() == pytest.approx((39, 5))
+    target = rectangles((box, 1))
+    image = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0))
+    figure = plots.gallery(
+        [plots.Crop(0, box, "")], lambda _: (image, target), given([rectangles(scores=[])], [target]), 1
+    )
+    ax = figure.axes[0]
+    assert shown_of(ax, image) == pytest.approx((3, 37, 5, 39))
+    (outline,) = outlines(ax)
+    offset = np.array(shown_of(ax, image))[[0, 2, 0, 2]] - np.array([*ax.get_xlim()[:1], *ax.get_ylim()[1:]] * 2)
+    assert np.array(outline[1:]) + offset == pytest.approx(box)
+
+
+def test_a_crop_draws_nothing_of_a_large_image_beyond_it(given, rectangles):
+    target = rectangles((A, 1), (B, 1))
+    image, far = torch.zeros(3, 4000, 5000), (4000, 3000, 4010, 3010)
+    crops = [plots.Crop(0, A, ""), plots.Crop(0, far, "")]
+    axes = plots.gallery(crops, lambda _: (image, target), given([rectangles(scores=[])], [target]), 2).axes
+    assert max(*axes[0].images[0].get_array().shape, *axes[1].images[0].get_array().shape) < 30
+    assert [len(outlines(ax)) for ax in axes] == [1, 0]
+
+
+def test_long_file_names_are_broken(given, rectangles):
+    name = "a very long name of a file " + "x" * 60 + ".png"
+    result = given([rectangles(scores=[])], [rectangles((A, 1))], files=[f"folder/{name}"])
+    (crop,) = plots.failure_crops(result, "missed")
+    assert max(map(len, crop.title.split("\n"))) <= plots.TITLE_WIDTH
+    assert crop.title.replace("\n", "").replace(" ", "") == name.replace(" ", "") + "truea"
 
 
 def test_a_picture_for_every_kind_of_failure_that_occurs(result, targets):
     figures = plots.galleries(result, samples_of(targets))
     expected = ["best masks", "median masks", "worst masks", "missed", "false positive", "misclassified"]
     assert list(figures) == expected
-    assert len(figures["best masks"].axes) == 4  # all cells that match
+    assert [len(figures[f"{name} masks"].axes) for name in ("best", "median", "worst")] == [
+        1,
+        1,
+        1,
+    ]  # of four that match
     assert figures["missed"].axes[0].get_title() == "2.png\ntrue b"
 
 

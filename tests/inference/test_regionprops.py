@@ -34,7 +34,7 @@ def test_an_ellipse_however_it_lies(angle):
 
 
 def test_small_ones():
-    assert regionprops(np.zeros((5, 5), bool)) == (0, 0, 0, 0)
+    assert regionprops(np.zeros((5, 5), bool)) == (0, 0, 0, 0, 0, 0)
     one = np.zeros((5, 5), bool)
     one[2, 2] = True
     assert regionprops(one).area == 1
