@@ -90,7 +90,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--tta", action="store_true", help="test-time augmentation: average over all flips and 90-degree rotations")
     add_scale(parser)
     add_colours(parser)
-    add_scale(parser)
     add("--out", type=Path, default=Path("evaluation"), help="where to write (default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware supports it")
     add_renamed_options(parser, RENAMED)

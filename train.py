@@ -304,6 +304,7 @@ def report_best(args: argparse.Namespace, splits: Splits, history: list[dict[str
     title = f"{args.out}: {args.data}"
     report = write_report(result, splits.val, args.out, title, notes, ColourRange.of_checkpoint(saved))
     print(f"{format_table(result)}\n{note}")
+    print(result.counts())
     mask = result.ap["mask"]
     print(f"mask AP {mask.ap:.3f}, mask AP50 {mask.ap50:.3f} on {len(splits.val)} validation images; report: {report}")
     print(f"predictions beside ground truth: {pictures}")

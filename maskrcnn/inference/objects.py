@@ -108,13 +108,15 @@ def confident(objects: Objects, score_threshold: float, keep_nested: bool = Fals
 
 def _not_nested(regions: Mapping[int, Region]) -> list[int]:
     """Those of some masks, best first, that do not share most of the smaller one's pixels with a better one."""
-    kept = dict[int, Region]()
-    for i, region in regions.items():
-        smaller = (min(int(region.mask.sum()), int(other.mask.sum())) for other in kept.values())
-        shared = (intersection(region, other) for other in kept.values())
-        if all(part <= SAME_OBJECT * whole for part, whole in zip(shared, smaller, strict=True)):
-            kept[i] = region
-    return list(kept)
+    boxes = np.array([region.box for region in regions.values()]).reshape(-1, 4)
+    areas = [int(region.mask.sum()) for region in regions.values()]
+    masks = list(regions.values())
+    is_kept = np.zeros(len(masks), bool)
+    for i, (x1, y1, x2, y2) in enumerate(boxes):
+        left, top, right, bottom = boxes.T
+        near = np.flatnonzero(is_kept & (left < x2) & (x1 < right) & (top < y2) & (y1 < bottom)).tolist()
+        is_kept[i] = all(intersection(masks[i], masks[k]) <= SAME_OBJECT * min(areas[i], areas[k]) for k in near)
+    return [index for index, kept in zip(regions, is_kept, strict=True) if kept]
 
 
 def equivalent_diameters(objects: Objects) -> list[float]:

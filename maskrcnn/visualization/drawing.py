@@ -8,16 +8,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
 # The palette of Okabe and Ito (2008), which the colour-blind can tell apart, those that stand out on a stained smear first.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#D55E00", "#56B4E9", "#000000", "#CC79A7")
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#000000",
+)  # without yellow: lines on white
 # For more classes Tol's muted colours (2021) follow.
 TOL_MUTED = ("#332288", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#DDCC77", "#CC6677")
 CLASS_COLOURS = OKABE_ITO + TOL_MUTED

@@ -31,7 +31,7 @@ def draw_roi_levels(ax: Axes, boxes: Tensor, levels: Tensor) -> Axes:
     for level in levels.unique().tolist():
         of_level = boxes[levels == level]
         label = f"{len(of_level)} from {level_name(level)}"
-        draw_boxes(ax, of_level, edgecolor=COLOURS[level % 10], label=label)
+        draw_boxes(ax, of_level, edgecolor=COLOURS[level % len(COLOURS)], label=label)
     return legend_below(ax)
 
 

@@ -47,7 +47,7 @@ def draw_anchors(ax: Axes, anchors: Anchors, point: tuple[float, float], levels:
     for level in range(len(anchors.per_level)) if levels is None else levels:
         boxes = anchor_grid(anchors, level).boxes.flatten(0, 1)  # [H_l * W_l, A_location, 4]
         nearest = boxes[(_centres(boxes[:, 0]) - torch.tensor(point)).square().sum(dim=1).argmin()]
-        colour = COLOURS[level % 10]
+        colour = COLOURS[level % len(COLOURS)]
         for box, line in zip(nearest, cycle(LINE_STYLES), strict=False):
             draw_boxes(ax, box[None], edgecolor=colour, linestyle=line)
         x, y = _centres(nearest[:1])[0].tolist()
@@ -123,7 +123,7 @@ def draw_suppression(ax: Axes, boxes: Tensor, scores: Tensor, iou_threshold: flo
     by = suppressors(boxes, scores, iou_threshold)
     kept = [i for i, winner in enumerate(by.tolist()) if winner == i]
     for number, winner in enumerate(sorted(kept, key=lambda i: -float(scores[i]))):
-        colour = COLOURS[number % 10]
+        colour = COLOURS[number % len(COLOURS)]
         suppressed = boxes[(by == winner) & (torch.arange(len(by), device=by.device) != winner)]
         draw_boxes(ax, suppressed, edgecolor=colour, linestyle="--", linewidth=0.8)
         text = f", removes {len(suppressed)}" if len(suppressed) else ""
