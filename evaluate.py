@@ -5,7 +5,7 @@ import functools
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from data.opening import MAX_SIDE, open_dataset
 from data.splits import Splits, all_images, fingerprints, k_fold, overlap_warning, train_val_split
 from data.synthetic.dataset import resolve_data
 from maskrcnn import Config, MaskRCNN
-from maskrcnn.evaluation.evaluate import evaluate
+from maskrcnn.evaluation.evaluate import Evaluation, evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.inference.arguments import add_colours, add_renamed_options, add_scale, fraction, natural
 from maskrcnn.inference.colours import ColourRange, as_shown
@@ -28,6 +28,7 @@ from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.estimate import estimate_diameter, some_images
 from maskrcnn.inference.export import check_writable
 from maskrcnn.inference.image_io import readable
+from maskrcnn.inference.objects import equivalent_diameters
 from maskrcnn.inference.scale import ShownScale, TrainingScale, choose_scale
 from maskrcnn.weights import load_checkpoint
 
@@ -161,6 +162,16 @@ def note_of_colours(args: argparse.Namespace, known: ColourRange | None) -> str:
     return text if known else ""
 
 
+def warning_of_sizes(result: Evaluation, scales: Sequence[float | None], known: TrainingScale | None) -> str:
+    """What `TrainingScale.warning` says about the cells found. Prints it."""
+    found = zip(result.predictions, scales, strict=True)
+    diameters = [scale * diameter for objects, scale in found if scale for diameter in equivalent_diameters(objects)]
+    warning = known.warning(diameters) if known else ""
+    if warning:
+        print(warning, file=sys.stderr)
+    return warning
+
+
 def main() -> int:
     """Returns the exit code."""
     args = parse_arguments()
@@ -188,7 +199,10 @@ def main() -> int:
             model, shown, args.precision, args.score_threshold, files, args.tta, groups, scales, known=training
         )
         print(format_table(result), flush=True)
-        notes = "\n".join(filter(None, (warning, scale.reason, note_of_colours(args, known), dataset_report(splits))))
+        sizes = warning_of_sizes(result, scales, training)
+        notes = "\n".join(
+            filter(None, (warning, sizes, scale.reason, note_of_colours(args, known), dataset_report(splits)))
+        )
         print(f"report: {write_report(result, dataset, args.out, title_of(args), notes, known)}")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
