@@ -131,7 +131,7 @@ def encode_runs(mask: BoolMask) -> RunLengths:
 
 
 def parse_counts(text: str) -> NDArray[np.int64]:
-    """The run lengths of COCO's compressed string; the inverse of `rle_encode` in maskrcnn/inference/export.py. Raises
+    """The run lengths of COCO's compressed string; the inverse of `rle_encode` in maskrcnn/inference/export/coco.py. Raises
     ValueError for a string that is cut short, or no such string."""
     runs: list[int] = []
     value = shift = 0

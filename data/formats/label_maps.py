@@ -20,7 +20,7 @@ LAYOUT = "<name>.png and <name>_masks.png (_cp_masks, _labels, _seg.npy), or ima
 IMAGES = ("image", "img", "jpegimages", "raw", "input")
 MASKS = ("mask", "label", "annotation", "groundtruth", "gt", "cpmask", "segmentation")
 SHOWN = 3  # names of folders in a note
-OUTPUTS = r"_(?:overlay|splash|outlines|flows|probs?|cp_output)$"  # pictures of results, which stand beside the images
+OUTPUTS = r"_(?:overlay|splash|preview|outlines|flows|probs?|cp_output)$"  # pictures of results beside the images
 
 
 def recognises(root: Path) -> bool:

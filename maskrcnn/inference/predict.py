@@ -3,23 +3,21 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from maskrcnn.inference.colours import ColourRange, as_shown, colour_quantiles
-from maskrcnn.inference.detect import predict
 from maskrcnn.inference.device import best_device
 from maskrcnn.inference.export import Found, Options, PredictionWriter
 from maskrcnn.inference.export.pictures import check_installed
 from maskrcnn.inference.export.settings import Results
 from maskrcnn.inference.image_io import ImageError, load_image, readable
 from maskrcnn.inference.inputs import Input, find_images
-from maskrcnn.inference.objects import confident_objects
 from maskrcnn.inference.predict_arguments import DESCRIPTION, EPILOG, add_arguments
-from maskrcnn.model import MaskRCNN
+from maskrcnn.inference.predictor import Predictor
+from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.weights import load_checkpoint
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
@@ -37,22 +35,25 @@ def run(args: argparse.Namespace, prog: str) -> int:
         options = Options(args.formats, args.pixel_size, args.annotations)
         writer = PredictionWriter(args.out, model.config.class_names, known, options)
         images = _not_done(found.images, writer)
+        scale = TrainingScale.of_checkpoint(saved)
+        model.to(best_device())
+        predictor = Predictor(model, args, scale, as_shown(known, args.colours), found.images)
     except (ValueError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     for note in found.left_out:
         print(f"{prog}: left out {note}; name a file to predict on it", file=sys.stderr)
-    model.to(best_device()).eval()
+    print(predictor.shown.reason)
     failed: list[str] = []
     stopped = False
     try:
-        predict_all(model, images, args, writer, as_shown(known, args.colours), failed)
+        predict_all(predictor, images, writer, failed)
     except KeyboardInterrupt:
         stopped = True
     for message in failed:
         print(f"{prog}: left out {message}", file=sys.stderr)
     try:
-        _summarise(writer, results, args, failed, stopped)
+        _summarise(writer, results, args, predictor, failed, stopped)
     except OSError as error:
         print(f"{prog}: {error}; make room for the summaries and call again with --skip-existing", file=sys.stderr)
         return 1
@@ -75,27 +76,14 @@ def _not_done(images: Sequence[Input], writer: PredictionWriter) -> list[Input]:
     return rest
 
 
-def predict_all(
-    model: MaskRCNN,
-    images: Sequence[Input],
-    args: argparse.Namespace,
-    writer: PredictionWriter,
-    shown: Callable[[Tensor], Callable[[Tensor], Tensor]],
-    failed: list[str],
-) -> None:
-    """Every image in turn, into writer. A message for each image that cannot be used is added to failed. shown: see
-    `as_shown`."""
+def predict_all(predictor: Predictor, images: Sequence[Input], writer: PredictionWriter, failed: list[str]) -> None:
+    """Every image in turn, into writer. A message for each image that cannot be used is added to failed."""
     for file, output in tqdm(images, desc="predicting", unit="image", disable=None):
         try:
             image = load_image(file)
-            pixels = torch.from_numpy(image).permute(2, 0, 1)  # uint8 [3, H, W]
-            objects = predict(model, pixels, args.precision, args.tta, change=shown(pixels))
-            found = Found(
-                image,
-                confident_objects(objects, args.score_threshold, args.keep_nested),
-                model.config.class_names,
-            )
-            writer.add(file, output, found, colour_quantiles(pixels))
+            cells, scale = predictor(image)
+            found = Found(image, cells, writer.class_names)
+            writer.add(file, output, found, colour_quantiles(torch.from_numpy(image).permute(2, 0, 1)), scale)
         except ImageError as error:
             failed.append(str(error))
         except (OSError, RuntimeError, MemoryError) as error:  # disk or memory are full: the next may be smaller
@@ -103,19 +91,27 @@ def predict_all(
 
 
 def _summarise(
-    writer: PredictionWriter, results: Results, args: argparse.Namespace, failed: Sequence[str], stopped: bool
+    writer: PredictionWriter,
+    results: Results,
+    args: argparse.Namespace,
+    predictor: Predictor,
+    failed: Sequence[str],
+    stopped: bool,
 ) -> None:
     """Write what all images are needed for, and print what is there. Raises OSError."""
     counts, digest = writer.finish()
-    warning = writer.colour_warning()
-    results.finish(writer, counts, [warning] if warning else [], failed, digest, is_whole=not stopped)
+    of_colours = writer.colour_warning()
+    warnings = [*predictor.warnings(), *([of_colours] if of_colours else [])]
+    results.finish(writer, counts, predictor.shown.reason, warnings, failed, digest, is_whole=not stopped)
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{sum(counts.values())} cells in {len(writer.done)} images: {listed}")
     print(f"cells.csv, differential.csv and {', '.join(args.formats) or 'no other format'} are in {args.out}")
     if args.annotations:
         print(f"a data set to correct and to train on is in {args.annotations}")
-    if warning:
+    for warning in predictor.warnings():
+        print(warning, file=sys.stderr)
+    if of_colours:
         done = "; the model saw them with the white balance of training (--colours keep: as they are)" * (
             args.colours == "adapt"
         )
-        print(f"{warning}{done}: {args.out / 'colours.png'}", file=sys.stderr)
+        print(f"{of_colours}{done}: {args.out / 'colours.png'}", file=sys.stderr)

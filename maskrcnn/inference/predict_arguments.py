@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from maskrcnn.inference.arguments import add_colours, add_renamed_options, fraction, positive
+from maskrcnn.inference.arguments import add_colours, add_renamed_options, add_scale, fraction, positive
 from maskrcnn.inference.device import PRECISIONS
 from maskrcnn.inference.export.writer import DEFAULT, FORMATS
 
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="test-time augmentation: average over all flips and 90-degree rotations; eight times slower, slightly more "
         "accurate",
     )
+    add_scale(parser)
     add_colours(parser)
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware supports it")
     _add_output_arguments(parser)

@@ -56,18 +56,20 @@ class Results:
         self,
         writer: PredictionWriter,
         counts: Mapping[str, int],
+        reason: str,
         warnings: Sequence[str],
         failed: Sequence[str],
         digest: str,
         is_whole: bool,
     ) -> None:
-        """Write what came out. digest: of the annotations. Raises OSError."""
+        """Write what came out. reason: why images are shown at their scale; digest: of the annotations. Raises OSError."""
         scales = {"smallest": min(writer.scales), "largest": max(writer.scales)} if writer.scales else None
         outcome = {
             "finished": is_whole,
             "images": len(writer.done),
             "cells": dict(counts),
             "scale": scales,  # pixels of the model per pixel of an image
+            "size_of_cells": reason,
             "failed": list(failed),
             "warnings": list(warnings),
             annotations.DIGEST: digest,

@@ -1,0 +1,89 @@
+"""What `maskrcnn predict` does with one image after another, and what there is to warn of when all are done."""
+
+import argparse
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from maskrcnn.images import Size, image_size
+from maskrcnn.inference.detect import predict
+from maskrcnn.inference.estimate import estimate_diameter, some_images
+from maskrcnn.inference.image_io import ImageError, load_image
+from maskrcnn.inference.image_io import image_size as size_of_file
+from maskrcnn.inference.inputs import Input
+from maskrcnn.inference.objects import Objects, confident_objects, equivalent_diameters
+from maskrcnn.inference.scale import TrainingScale, choose_scale
+from maskrcnn.inference.tiles import Tile
+from maskrcnn.model import MaskRCNN
+
+Light = Callable[[Tensor], Callable[[Tensor], Tensor]]  # see `as_shown`
+
+
+class Predictor:
+    """Finds the cells of images, all at one scale."""
+
+    def __init__(
+        self,
+        model: MaskRCNN,
+        args: argparse.Namespace,
+        known: TrainingScale | None,
+        light: Light,
+        images: Sequence[Input],
+    ) -> None:
+        """images: of which some are looked at if the size of cells is to be estimated. Raises ValueError if the options on
+        it cannot be followed."""
+        self.model, self.args, self.known, self.light = model.eval(), args, known, light
+        self.shown = choose_scale(known, args.diameter, args.scale, functools.partial(self._estimate, images))
+        self.diameters: list[float] = []  # of the cells found, in pixels of the model
+        self.limited = 0  # images in which the model's limits were reached
+
+    def __call__(self, image: NDArray[np.uint8]) -> tuple[Objects, float]:
+        """The cells of an image [H, W, 3], best first, and its scale: pixels of the model per pixel of the image."""
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        args, scale = self.args, self.shown.scale
+        change = self.light(pixels)
+        objects = predict(self.model, pixels, args.precision, args.tta, scale, self.known, change, _bar)
+        cells = confident_objects(objects, args.score_threshold, args.keep_nested)
+        scale = scale or self.model.transform.scale_of(image_size(pixels))
+        self.diameters += [scale * diameter for diameter in equivalent_diameters(cells)]
+        self.limited += objects.limited
+        return cells, scale
+
+    def warnings(self) -> list[str]:
+        """What to say about all images so far."""
+        found = [self.known.warning(self.diameters)] if self.known else []
+        if self.limited:
+            images = "1 image" if self.limited == 1 else f"{self.limited} images"
+            found.append(
+                f"warning: in {images} the model had more candidates in one place than it looks at, so cells may be "
+                "missing; train with --override rpn_post_nms_top_n_test=1000 and box_detections_per_img=300"
+            )
+        return [warning for warning in found if warning]
+
+    def _estimate(self, images: Sequence[Input], known: TrainingScale) -> float | None:
+        sizes = dict[Path, Size]()
+        for file, _ in images:
+            with contextlib.suppress(ImageError):  # it is named when it is its turn
+                sizes[file] = size_of_file(file)
+        files = list(sizes)
+        chosen = [files[i] for i in some_images(list(sizes.values()), known)]
+        scales = functools.partial(tqdm, desc="estimating the size of cells", unit="scale", leave=False, disable=None)
+        return estimate_diameter(self.model, _pixels(chosen), known, self.args.precision, self.light, scales)
+
+
+def _pixels(files: Iterable[Path]) -> Iterator[Tensor]:
+    """uint8 [3, H, W] of those that can be read."""
+    for file in files:
+        with contextlib.suppress(ImageError):
+            yield torch.from_numpy(load_image(file)).permute(2, 0, 1)
+
+
+def _bar(tiles: Sequence[Tile]) -> Iterable[Tile]:
+    return tqdm(tiles, "tiles", unit="tile", leave=False, disable=None if len(tiles) > 1 else True)
