@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.evaluation.counts import plural
 from maskrcnn.evaluation.label_maps import pair_label_maps, read_label_map
 from maskrcnn.evaluation.matching import Matching, compare_label_maps, total
+from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.image_io import ImageError, readable
 
 DESCRIPTION = "Compare label maps of any program, such as StarDist, cellpose or maskrcnn predict, with the true ones."

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn.evaluation.bootstrap import ArrayEstimate, exact_interval
+from maskrcnn.inference.arguments import plural
 
 
 class Counts(NamedTuple):
@@ -58,8 +59,3 @@ def differential(
         of_class = zip(numbers, *fractions, strict=True)
         sides.append([ClassCount(int(number), ArrayEstimate(*map(np.asarray, values))) for number, *values in of_class])
     return dict(zip(class_names, zip(*sides, strict=True), strict=True))
-
-
-def plural(count: int, noun: str) -> str:
-    """ "1 cell", "2 cells" """
-    return f"{count} {noun}" + "s" * (count != 1)

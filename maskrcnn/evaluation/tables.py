@@ -8,9 +8,10 @@ import numpy as np
 from maskrcnn.evaluation.ap_intervals import AP_COLUMNS
 from maskrcnn.evaluation.average_precision import CLASS_AGNOSTIC, COCO_AREAS, MAX_DETECTIONS
 from maskrcnn.evaluation.bootstrap import Estimate
-from maskrcnn.evaluation.counts import ClassCount, plural
+from maskrcnn.evaluation.counts import ClassCount
 from maskrcnn.evaluation.evaluate import Evaluation
 from maskrcnn.evaluation.instance_metrics import CLASS_MEAN, MATCH_IOU
+from maskrcnn.inference.arguments import plural
 
 # Titles of rows and columns; those that are not listed are their own titles.
 TITLES = {

@@ -1,4 +1,4 @@
-"""What the command lines share: types of arguments, --colours, and options that have been renamed."""
+"""What the command lines share: types of arguments, options of several commands, and words of messages."""
 
 import argparse
 import math
@@ -50,6 +50,11 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number of 0 or more, got {text}")
     return int(text)
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 cell", "2 cells" """
+    return f"{count} {noun}" + "s" * (count != 1)
 
 
 def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from tqdm import tqdm
 
+from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.colours import ColourRange, as_shown, colour_quantiles
 from maskrcnn.inference.device import best_device
 from maskrcnn.inference.export import Found, Options, PredictionWriter
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace, prog: str) -> int:
         print(f"{prog}: {error}; make room for the summaries and call again with --skip-existing", file=sys.stderr)
         return 1
     if stopped:
-        done = f"stopped after {len(writer.done)} images of {len(found.images)}; --skip-existing goes on"
+        done = f"stopped after {len(writer.done)} of {plural(len(found.images), 'image')}; --skip-existing goes on"
         print(f"{prog}: {done}", file=sys.stderr)
         return 130
     return 1 if failed else 0
@@ -72,7 +73,7 @@ def _not_done(images: Sequence[Input], writer: PredictionWriter) -> list[Input]:
         if str(output) in owner:
             raise ImageError(file, f"would overwrite the results of {owner[str(output)]}; give another --out")
     if len(rest) < len(images):
-        print(f"{len(images) - len(rest)} of {len(images)} images were done by an earlier call")
+        print(f"{len(images) - len(rest)} of {plural(len(images), 'image')} were done by an earlier call")
     return rest
 
 
@@ -104,7 +105,7 @@ def _summarise(
     warnings = [*predictor.warnings(), *([of_colours] if of_colours else [])]
     results.finish(writer, counts, predictor.shown.reason, warnings, failed, digest, is_whole=not stopped)
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())
-    print(f"{sum(counts.values())} cells in {len(writer.done)} images: {listed}")
+    print(f"{plural(sum(counts.values()), 'cell')} in {plural(len(writer.done), 'image')}: {listed}")
     print(f"cells.csv, differential.csv and {', '.join(args.formats) or 'no other format'} are in {args.out}")
     if args.annotations:
         print(f"a data set to correct and to train on is in {args.annotations}")

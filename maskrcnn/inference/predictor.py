@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maskrcnn.images import Size, image_size
+from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.detect import predict
 from maskrcnn.inference.estimate import estimate_diameter, some_images
 from maskrcnn.inference.image_io import ImageError, load_image
@@ -49,7 +50,7 @@ class Predictor:
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         args, scale = self.args, self.shown.scale
         change = self.light(pixels)
-        objects = predict(self.model, pixels, args.precision, args.tta, scale, self.known, change, _bar)
+        objects = predict(self.model, pixels, args.precision, args.tta, scale, self.known, change=change, progress=_bar)
         cells = confident_objects(objects, args.score_threshold, args.keep_nested)
         scale = scale or self.model.transform.scale_of(image_size(pixels))
         self.diameters += [scale * diameter for diameter in equivalent_diameters(cells)]
@@ -60,10 +61,9 @@ class Predictor:
         """What to say about all images so far."""
         found = [self.known.warning(self.diameters)] if self.known else []
         if self.limited:
-            images = "1 image" if self.limited == 1 else f"{self.limited} images"
             found.append(
-                f"warning: in {images} the model had more candidates in one place than it looks at, so cells may be "
-                "missing; train with --override rpn_post_nms_top_n_test=1000 and box_detections_per_img=300"
+                f"warning: in {plural(self.limited, 'image')} the model had more candidates in one place than it looks at, "
+                "so cells may be missing; train with --override rpn_post_nms_top_n_test=1000 and box_detections_per_img=300"
             )
         return [warning for warning in found if warning]
 

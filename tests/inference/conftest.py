@@ -90,7 +90,7 @@ def predict(checkpoint, monkeypatch, capsys) -> Callable[..., tuple[int, str, st
     """`maskrcnn predict` with the cells of PREDICT: its exit code, and what it printed to stdout and stderr."""
     names: dict[str, Callable] = {}
     exec(PREDICT, names)
-    monkeypatch.setattr("maskrcnn.inference.predict.predict", names["predict"])
+    monkeypatch.setattr("maskrcnn.inference.predictor.predict", names["predict"])
 
     def call(*arguments: object) -> tuple[int, str, str]:
         parser = argparse.ArgumentParser()
@@ -113,6 +113,7 @@ def killed(checkpoint, tmp_path) -> Callable[..., list[str]]:
     code = """
 import argparse, os, signal, sys
 from maskrcnn.inference import predict as command
+from maskrcnn.inference import predictor
 
 seen = []
 
@@ -122,7 +123,7 @@ def killing(*options, **named):
         os.kill(os.getpid(), signal.SIGKILL)
     return predict(*options, **named)
 
-command.predict = killing
+predictor.predict = killing
 parser = argparse.ArgumentParser()
 command.add_arguments(parser)
 sys.exit(command.run(parser.parse_args(), "maskrcnn predict"))

@@ -23,7 +23,7 @@ def seen(monkeypatch):
     """The scales and sizes at which the model was shown images; it finds a disc of 60 pixels each time."""
     calls = []
 
-    def predict(model, image, precision, tta, scale, known, change, bar):
+    def predict(model, image, precision, tta, scale, known, change, progress):
         calls.append((scale, tuple(image.shape[1:])))
         rows, columns = np.mgrid[: image.shape[1], : image.shape[2]]
         disc = torch.from_numpy((rows - 50) ** 2 + (columns - 70) ** 2 <= 30**2).float()
@@ -85,6 +85,6 @@ def test_cells_of_another_size_than_those_of_training_are_told(seen):
 def test_a_limit_that_was_reached_is_told(seen, monkeypatch):
     predict = make()
     full = Objects((1, 1), torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0), [], limited=True)
-    monkeypatch.setattr(predictor, "predict", lambda *values: full)
+    monkeypatch.setattr(predictor, "predict", lambda *values, **options: full)
     predict(np.zeros((100, 150, 3), np.uint8))
     assert "in 1 image the model had more candidates" in predict.warnings()[0]

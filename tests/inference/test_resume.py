@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskrcnn.inference import predictor
+
 TABLES = ("cells.csv", "differential.csv", "differential_folders.csv", "differential_total.csv", "coco.json")
 
 
@@ -186,9 +188,7 @@ def at_second(monkeypatch):
     """Makes the model raise an error at its second image."""
 
     def install(error: BaseException) -> None:
-        from maskrcnn.inference import predict as command
-
-        usual, seen = command.predict, []
+        usual, seen = predictor.predict, []
 
         def failing(*options, **named):
             seen.append(1)
@@ -196,7 +196,7 @@ def at_second(monkeypatch):
                 raise error
             return usual(*options, **named)
 
-        monkeypatch.setattr("maskrcnn.inference.predict.predict", failing)
+        monkeypatch.setattr("maskrcnn.inference.predictor.predict", failing)
 
     return install
 
@@ -205,8 +205,8 @@ def test_a_run_that_was_stopped_by_hand_has_all_tables_of_what_is_done(smears, t
     at_second(KeyboardInterrupt())
     code, said, errors = predict(smears, "--out", tmp_path / "out")
     assert code == 130
-    assert "2 cells in 1 images" in said
-    assert "stopped after 1 images of 3; --skip-existing goes on" in errors
+    assert "2 cells in 1 image:" in said
+    assert "stopped after 1 of 3 images; --skip-existing goes on" in errors
     assert all((tmp_path / "out" / name).exists() for name in TABLES)
     assert not json.loads((tmp_path / "out/predictions.json").read_text())["finished"]
     assert predict(smears, "--out", tmp_path / "out", "--skip-existing")[0] == 0
