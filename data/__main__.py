@@ -17,7 +17,7 @@ from data.opening import MAX_SIDE, AnnotatedImages, open_dataset
 from data.records import DataError
 from data.splits import all_images, train_val_split
 from data.synthetic.dataset import IMAGES, LAYOUTS, write_dataset
-from maskrcnn.inference.arguments import add_renamed_options
+from maskrcnn.inference.arguments import add_renamed_options, plural
 
 EPILOG = (
     """examples:
@@ -194,7 +194,7 @@ def synthesize(args: argparse.Namespace) -> None:
     """Draw artificial stained smears with exact masks of their white cells."""
     zoom = tuple(args.zoom)
     write_dataset(args.out, args.images, args.seed, args.layout, val_fraction=args.val_fraction, zoom=zoom)
-    print(f"{args.images} images are in {args.out}")
+    print(f"{plural(args.images, 'image')} in {args.out}")
 
 
 # name: (adds the arguments, runs the command, help)

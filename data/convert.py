@@ -20,6 +20,7 @@ from data.formats.files import key, normal
 from data.opening import AnnotatedImages
 from data.records import MULTI_CLASS, DataError, ImageRecord
 from data.samples import Sample
+from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.export import compress_runs
 from maskrcnn.inference.image_io import open_image, orientation
 from maskrcnn.regions import Region, run_lengths
@@ -59,7 +60,7 @@ def convert_dataset(
     yield from images.notes
     yield from lost
     cells = sum(len(item.sample.labels) for item in items)
-    yield f"{len(items)} images with {cells} cells are in {out}, as {target}"
+    yield f"{plural(len(items), 'image')} with {plural(cells, 'cell')} in {out}, as {target}"
 
 
 def write_coco(items: Sequence[Item], class_names: Sequence[str], out: Path) -> list[str]:

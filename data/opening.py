@@ -14,6 +14,7 @@ from data.formats import index_dataset
 from data.formats.lisc import NAME as LISC
 from data.mask_kinds import CLASSES, CODES, MaskMeaning
 from data.records import DataError, DatasetIndex, Skipped
+from maskrcnn.inference.arguments import plural
 
 CACHE = ".same-fields.json"  # in the data set's folder
 CACHED = 8  # groupings in it: of the sizes, classes and splits that were read last
@@ -104,7 +105,7 @@ def _how_it_was_read(index: DatasetIndex, dataset: SmearDataset, numbered: Seque
 def check_unusable(root: Path, skipped: Sequence[Skipped], count: int, strict: bool) -> None:
     """Raise DataError if more than MAX_SKIPPED of `count` files are unusable (any, if strict)."""
     errors = [item for item in skipped if item.is_error]
-    lines = [f"{root}: {len(errors)} files cannot be used:", *listed(errors)]
+    lines = [f"{root}: {plural(len(errors), 'file')} cannot be used:", *listed(errors)]
     if strict and errors:
         raise DataError("\n  ".join(lines))
     if len(errors) > max(1, MAX_SKIPPED * count):

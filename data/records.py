@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.image_io import readable
 
 MULTI_CLASS = "mixt"  # LISC's folder of fields of view with cells of several classes
@@ -131,7 +132,7 @@ class DatasetIndex(NamedTuple):
         noted = list(notes)
         if test := records.get("test"):
             noted.append(
-                f"the test split ({len(test)} images) is left alone in training; evaluate.py --split test uses it"
+                f"the test split ({plural(len(test), 'image')}) is left alone in training; evaluate.py --split test uses it"
             )
         val = records.get("val")
         return cls(root, train, val, unlabelled, skipped, format, tuple(class_names), tuple(noted), test or ())

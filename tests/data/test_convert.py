@@ -93,7 +93,7 @@ def test_coco_loses_nothing(tmp_path):
     again, notes = convert(images, tmp_path / "out", "coco")
     assert content(again) == content(images)
     assert again.dataset.class_names == ("u", "v")
-    assert notes[-1] == f"4 images with 6 cells are in {tmp_path / 'out'}, as coco"
+    assert notes[-1] == f"4 images with 6 cells in {tmp_path / 'out'}, as coco"
     for name in ("a.png", "c.png"):
         assert (tmp_path / "out/images" / name).read_bytes() == next((tmp_path / "in").glob(f"*/{name}")).read_bytes()
 

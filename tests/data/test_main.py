@@ -99,7 +99,7 @@ def test_convert_keeps_the_test_split_with_the_classes_of_training(run, tmp_path
     inside.assert_fails("set/out: is inside of", "would be read as part of it")
     again = run("check", tmp_path / "out")
     assert "read as coco" in again.stdout
-    assert "the test split (1 images) is left alone" in again.stdout
+    assert "the test split (1 image) is left alone" in again.stdout
 
 
 def test_strict_makes_a_bad_file_an_error(run, tmp_path):
@@ -109,7 +109,7 @@ def test_strict_makes_a_bad_file_an_error(run, tmp_path):
     result = run("check", "LISC")
     assert result.code == 0, result.stderr
     assert "Baso/areaforexpert1/1_expert.bmp: the file is empty" in result.stdout
-    run("check", "LISC", "--strict").assert_fails("data check: ", "1 files cannot be used", bad.name)
+    run("check", "LISC", "--strict").assert_fails("data check: ", "1 file cannot be used", bad.name)
 
 
 @pytest.mark.parametrize("command", READERS)
@@ -156,7 +156,7 @@ def test_background_control_and_augmentations(run, lisc, tmp_path):
 def test_synthesize_writes_a_data_set_once(run, tmp_path):
     result = run("synthesize", tmp_path / "set", "--images", 2, "--seed", 3)
     assert result.code == 0, result.stderr
-    assert result.stdout == f"2 images are in {tmp_path / 'set'}\n"
+    assert result.stdout == f"2 images in {tmp_path / 'set'}\n"
     with Image.open(tmp_path / "set/Main Dataset/Baso/1.bmp") as image:
         assert image.size == (720, 576)
     write_dataset(tmp_path / "same", images=2, seed=3, layout="lisc", progress=False)
