@@ -5,11 +5,10 @@ import functools
 import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from tqdm import tqdm
 
 from data.arguments import add_data_options, read_options
@@ -23,7 +22,7 @@ from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.evaluate import Evaluation, evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.inference.arguments import add_colours, add_renamed_options, add_scale, fraction, natural
-from maskrcnn.inference.colours import ColourRange, as_shown
+from maskrcnn.inference.colours import ColourRange, Light, as_shown
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.estimate import estimate_diameter, some_images
 from maskrcnn.inference.export import check_writable
@@ -135,7 +134,7 @@ def scale_of(
     model: MaskRCNN,
     dataset: SmearDataset,
     known: TrainingScale | None,
-    light: Callable[[Tensor], Callable[[Tensor], Tensor]],
+    light: Light,
 ) -> ShownScale:
     """At which scale the images are shown to the model. Raises ValueError."""
 

@@ -21,9 +21,9 @@ from data.opening import AnnotatedImages
 from data.records import MULTI_CLASS, DataError, ImageRecord
 from data.samples import Sample
 from maskrcnn.inference.arguments import plural
-from maskrcnn.inference.export import compress_runs
+from maskrcnn.inference.export import rle_encode
 from maskrcnn.inference.image_io import open_image, orientation
-from maskrcnn.regions import Region, run_lengths
+from maskrcnn.regions import Region
 
 # What label maps cannot hold.
 OVERLAP = "pixels belonged to two cells; each now belongs to the later one"
@@ -176,7 +176,7 @@ def _annotation(region: Region, label: int, number: int, image: int, size: tuple
         "iscrowd": 0,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": int(region.mask.sum()),
-        "segmentation": {"size": list(size), "counts": compress_runs(run_lengths(region, size).tolist())},
+        "segmentation": rle_encode(region, size),
     }
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
-LEVEL = 0.95
+from maskrcnn.inference.intervals import clopper_pearson
+
 Statistics = Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]
 
 
@@ -81,17 +81,11 @@ def bootstrap(
 
 
 def exact_interval(part: NDArray[np.float64], whole: NDArray[np.float64]) -> ArrayEstimate:
-    """part / whole with the interval of Clopper and Pearson: proportions that would give a count as low, or as high, as this
-    one with a probability of 2.5 % or more.
-
-    The interval of a single count says nothing, so it is nan; so is all where whole is 0. part, whole: counts of one shape.
+    """part / whole with its interval, see `clopper_pearson`. That of a single count says nothing, so it is nan; so is all
+    where whole is 0. part, whole: counts of one shape.
     """
-    tail, counted = (1 - LEVEL) / 2, whole > 0
-    value = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=counted)
-    # Where none or all are counted, one end is 0 or 1, and the distribution of the other arguments undefined.
-    low = np.where(part > 0, betaincinv(np.maximum(part, 1), whole - part + 1, tail), 0.0)
-    high = np.where(part < whole, betaincinv(part + 1, np.maximum(whole - part, 1), 1 - tail), 1.0)
-    low, high = (np.where(whole > 1, end, np.nan) for end in (low, high))
+    value = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    low, high = (np.where(whole > 1, end, np.nan) for end in clopper_pearson(part, whole))
     return ArrayEstimate(value, low, high)
 
 

@@ -15,6 +15,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+# What is done with an image [3, H, W], and so with its tiles in 0..1, before the model sees it.
+Light = Callable[[Tensor], Callable[[Tensor], Tensor]]
+
 # White cells can be as few as a twentieth of the pixels, so their nuclei are the darkest and most colourful hundredth.
 QUANTILES = {"dark (1st percentile)": 0.01, "middle (median)": 0.5, "bright (99th percentile)": 0.99}
 MIN_LIMIT = 5.0  # grey levels: as much as a lamp changes from one day to the next
@@ -97,7 +100,7 @@ class ColourRange:
         )
 
 
-def as_shown(known: ColourRange | None, colours: str) -> Callable[[Tensor], Callable[[Tensor], Tensor]]:
+def as_shown(known: ColourRange | None, colours: str) -> Light:
     """What is done with an image, and so with its tiles, before the model sees it: see `light_of`. colours: the value of
     --colours; known: the colours of the model's checkpoint."""
     return known.light_of if known and colours == "adapt" else lambda image: _unchanged

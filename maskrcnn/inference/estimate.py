@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from maskrcnn.images import Size
+from maskrcnn.inference.colours import Light
 from maskrcnn.inference.detect import predict
 from maskrcnn.inference.objects import Objects, confident_objects, equivalent_diameters
 from maskrcnn.inference.scale import TrainingScale
@@ -47,7 +48,7 @@ def estimate_diameter(
     images: Iterable[Tensor],
     known: TrainingScale,
     precision: str = "auto",
-    shown: Callable[[Tensor], Callable[[Tensor], Tensor]] = lambda image: lambda part: part,
+    shown: Light = lambda image: lambda part: part,
     progress: Callable[[Sequence[float]], Iterable[float]] = iter,
 ) -> float | None:
     """The diameter of the median cell of some images [3, H, W] of one magnification, in their pixels; None if no cell is

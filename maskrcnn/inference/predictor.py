@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from maskrcnn.images import Size, image_size
 from maskrcnn.inference.arguments import plural
+from maskrcnn.inference.colours import Light
 from maskrcnn.inference.detect import predict
 from maskrcnn.inference.estimate import estimate_diameter, some_images
 from maskrcnn.inference.image_io import ImageError, load_image
@@ -23,8 +24,6 @@ from maskrcnn.inference.objects import Objects, confident_objects, equivalent_di
 from maskrcnn.inference.scale import TrainingScale, choose_scale
 from maskrcnn.inference.tiles import Tile
 from maskrcnn.model import MaskRCNN
-
-Light = Callable[[Tensor], Callable[[Tensor], Tensor]]  # see `as_shown`
 
 
 class Predictor:

@@ -260,7 +260,8 @@ def test_an_image_that_its_tags_turn_is_written_upright(tmp_path, target, mode):
         Image.fromarray(pixels).convert(mode).save(tmp_path / f"in/{name}.jpg", exif=exif)
     upright = np.zeros((HEIGHT, WIDTH), bool)
     upright[5:20, 10:40] = True
-    annotations = [{"image_id": i, "category_id": 1, "segmentation": rle_encode(upright)} for i in (1, 2)]
+    runs = rle_encode(Region(0, 0, upright), upright.shape)
+    annotations = [{"image_id": i, "category_id": 1, "segmentation": runs} for i in (1, 2)]
     listed = [{"id": i, "file_name": name} for i, name in ((1, "a.jpg"), (2, "b.jpg"))]
     whole = {"images": listed, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]}
     (tmp_path / "in/x.json").write_text(json.dumps(whole))

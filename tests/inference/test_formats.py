@@ -25,7 +25,7 @@ from data.shapes import rasterize
 from maskrcnn.inference.export import Found, Options, PredictionWriter, rle_encode
 from maskrcnn.inference.export.pictures import write_labels
 from maskrcnn.inference.objects import Objects
-from maskrcnn.regions import Patch
+from maskrcnn.regions import Patch, Region
 
 NAMES = ("a", "b c", "d")
 EVERYTHING = ("labels", "geojson", "imagej", "coco", "coco-polygons", "coco-results")
@@ -163,24 +163,28 @@ def test_an_unknown_format_is_named_with_those_that_there_are(tmp_path, predict)
     assert "geojson" in errors
 
 
+def encoded(mask):
+    return rle_encode(Region(0, 0, mask), mask.shape)
+
+
 @pytest.mark.parametrize("shape", [(7, 5), (1, 1), (40, 3), (300, 200)])
 @pytest.mark.parametrize("seed", range(5))
 def test_run_lengths_are_those_of_pycocotools(seed, shape):
     rng = np.random.default_rng(seed)
     mask = rng.random(shape) < rng.random()
     expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    assert rle_encode(mask) == {"size": list(shape), "counts": expected["counts"].decode()}
+    assert encoded(mask) == {"size": list(shape), "counts": expected["counts"].decode()}
 
 
 @pytest.mark.parametrize("fill", [False, True])
 def test_run_lengths_of_empty_and_full_masks(fill):
     mask = np.full((300, 200), fill)
-    assert rle_encode(mask)["counts"] == coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    assert encoded(mask)["counts"] == coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     half = mask.copy()
     half[:, :100] = not fill
-    assert np.array_equal(coco_mask.decode(rle_encode(half)).astype(bool), half)
+    assert np.array_equal(coco_mask.decode(encoded(half)).astype(bool), half)
 
 
 @given(arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_any_mask_survives_its_run_lengths(mask):
-    assert np.array_equal(coco_mask.decode(rle_encode(mask)).astype(bool), mask)
+    assert np.array_equal(coco_mask.decode(encoded(mask)).astype(bool), mask)

@@ -5,12 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from maskrcnn.inference.export.finished import FinishedImage, FoundCell, replacing
 from maskrcnn.inference.outlines import polygons
-from maskrcnn.regions import Region
+from maskrcnn.regions import Region, run_lengths
 
 PREDICTIONS = "predictions of maskrcnn"  # what the info of coco.json says, so that nobody takes them for annotations
 
@@ -102,12 +99,9 @@ def outline(region: Region) -> list[list[int]] | None:
     return None if any(part.holes for part in parts) else [part.outer.ravel().tolist() for part in parts]
 
 
-def rle_encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's compressed run-length encoding of a mask [H, W], the one form that COCO.loadRes accepts."""
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1] if len(flat) else True))
-    runs = np.diff(edges, prepend=0).tolist()
-    return {"size": [int(side) for side in mask.shape], "counts": compress_runs(runs)}
+def rle_encode(region: Region, size: tuple[int, int]) -> dict[str, Any]:
+    """COCO's compressed run-length encoding of a whole mask [H, W], the one form that COCO.loadRes accepts."""
+    return {"size": [int(side) for side in size], "counts": compress_runs(run_lengths(region, size).tolist())}
 
 
 def compress_runs(runs: Sequence[int]) -> str:

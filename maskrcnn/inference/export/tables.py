@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scipy.stats import beta
+import numpy as np
 
 from maskrcnn.inference.export.finished import FinishedImage
+from maskrcnn.inference.intervals import clopper_pearson
 from maskrcnn.inference.regionprops import regionprops
 from maskrcnn.regions import Region
 
@@ -17,7 +18,6 @@ Row = Mapping[str, Value]
 
 BYTE_ORDER_MARK = "\ufeff"  # by which Excel knows that a table is in UTF-8
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what begins so, a spreadsheet would run
-CONFIDENCE = 0.95
 MEASURES = (
     "centroid_x_px",
     "centroid_y_px",
@@ -112,12 +112,10 @@ class Tables:
 
 
 def interval(count: int, total: int) -> tuple[Value, Value]:
-    """The exact 95 % interval of a percentage (Clopper and Pearson 1934); empty of no cells."""
+    """The exact 95 % interval of a percentage, see `clopper_pearson`; empty of no cells."""
     if not total:
         return "", ""
-    tail = (1 - CONFIDENCE) / 2
-    low = 0.0 if count == 0 else float(beta.ppf(tail, count, total - count + 1))
-    high = 1.0 if count == total else float(beta.ppf(1 - tail, count + 1, total - count))
+    low, high = (float(end) for end in clopper_pearson(np.array(count), np.array(total)))
     return round(100 * low, 1), round(100 * high, 1)
 
 

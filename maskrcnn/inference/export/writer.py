@@ -22,7 +22,6 @@ from maskrcnn.inference.export.finished import (
 from maskrcnn.inference.export.pictures import PER_IMAGE, Found
 from maskrcnn.inference.export.tables import Tables, measures
 from maskrcnn.inference.image_io import readable
-from maskrcnn.regions import run_lengths
 
 SUMMARIES = ("coco", "coco-polygons", "coco-results")
 FORMATS = (*PER_IMAGE, *SUMMARIES)
@@ -127,7 +126,7 @@ class PredictionWriter:
                 "score": score,
                 "box": list(region.box),
                 "measures": measures(region, size),
-                "counts": coco.compress_runs(run_lengths(region, size).tolist()),
+                "counts": coco.rle_encode(region, size)["counts"],
                 "polygons": coco.outline(region) if with_polygons else None,
             }
             for region, label, score in zip(found.regions, found.labels, found.scores, strict=True)
