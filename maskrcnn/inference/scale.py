@@ -17,6 +17,8 @@ from maskrcnn.images import Size
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 TILE = 1.5  # times the longer side of a training image: GroupNorm averages over what the model is shown
 OVERLAP = 1.25  # times the diameter of a large cell, as boxes are longer than that
+MAX_FACTOR = 20  # times as large, or as small, as in training cells may be said to be: more is a slip
+TOLERANCE = 1.1  # times: by so much may a cell be outside of the range of nine in ten of training
 MAX_OUTSIDE = 0.3  # fraction of the cells found that may be smaller or larger than nearly all of training
 SAME_MAGNIFICATION = 1.3  # times: by so much the median cell of a few images differs from that of others
 SAME_SCALE = 0.02  # by so little may the scales of training images differ, to count as one
@@ -87,7 +89,8 @@ class TrainingScale:
             return ""
         low, high = self.percentile(5), self.percentile(95)
         median = float(np.median(diameters))
-        outside = float(np.mean([not low / 1.1 <= diameter <= 1.1 * high for diameter in diameters]))
+        low, high = low / TOLERANCE, TOLERANCE * high
+        outside = float(np.mean([not low <= diameter <= high for diameter in diameters]))
         if low <= median <= high and outside <= MAX_OUTSIDE:
             return ""
         return (
@@ -104,7 +107,8 @@ def choose_scale(
     estimate: Callable[[TrainingScale], float | None],
 ) -> ShownScale:
     """What the options --diameter and --scale (factor) mean. estimate: the diameter of the median cell in pixels of the
-    images, or None if no cell is found. Raises ValueError if the checkpoint does not record the sizes of its cells."""
+    images, or None if no cell is found. Raises ValueError if the checkpoint does not record the sizes of its cells, and for
+    sizes that no image of cells has."""
     if known is None:
         if diameter or factor:
             raise ValueError(
@@ -121,6 +125,11 @@ def choose_scale(
             return ShownScale(known.scale_for(found), f"cells are estimated to be {found:.0f} pixels across")
         reason = f"no cell was found at any scale; taken to be {known.diameter:.0f} pixels across, as in training"
         return ShownScale(known.scale, reason)
+    if (times := diameter / known.diameter if diameter else factor) and not 1 / MAX_FACTOR <= times <= MAX_FACTOR:
+        raise ValueError(
+            f"cells {times:.3g} times as large as in training are out of reach: there the median cell is "
+            f"{known.diameter:.0f} pixels across; check --diameter or --scale"
+        )
     if diameter:
         return ShownScale(known.scale_for(diameter), f"cells are {diameter:g} pixels across, as given")
     if factor:

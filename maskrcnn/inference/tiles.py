@@ -18,6 +18,7 @@ from maskrcnn.images import Size, image_size
 from maskrcnn.inference.objects import SAME_OBJECT, Objects, joined
 from maskrcnn.regions import highest, intersection
 
+COMPARABLE = 0.5  # of the score of a part: a whole object with a lower one does not replace it
 SEAM = 2.0  # pixels: a box that ends so close to a seam is cut by it
 
 
@@ -70,8 +71,8 @@ def detect_in_tiles(
 
 
 def merge_tiles(found: Sequence[tuple[Tile, Objects]], size: Size, seam: float = SEAM) -> Objects:
-    """The objects of an image of this size from those of its tiles, in pixels of the image, best first. Each class by
-    itself: the model may report an object under several."""
+    """The objects of an image of this size from those of its tiles, in pixels of the image, best first. An object
+    may be reported under several classes, as the model does."""
     pooled = joined([objects for _, objects in found], size)
     tiles = torch.tensor([tile for tile, objects in found for _ in range(len(objects))]).reshape(-1, 4)
     is_part = _cut_by_seams(pooled.boxes, tiles, size, seam)
@@ -101,11 +102,11 @@ def _without_duplicates(whole: Objects, tiles: Tensor) -> list[int]:
 
 
 def _is_inside(part: Objects, whole: Objects) -> bool:
-    """Whether most of the box of one part, or of a whole object of its class, lies inside the other one."""
-    same_class = whole.boxes[whole.labels == part.labels]
-    shared, _ = intersection_and_union(part.boxes, same_class)
-    smaller = torch.minimum(area(part.boxes), area(same_class))
-    return bool((shared[0] > SAME_OBJECT * smaller).any())
+    """Whether most of one part lies in a whole object of any class with a comparable score: a seam often changes the class,
+    and a poor detection is no reason to doubt a good one."""
+    rivals = whole.boxes[whole.scores >= COMPARABLE * part.scores]
+    shared, _ = intersection_and_union(part.boxes, rivals)
+    return bool((shared[0] > SAME_OBJECT * area(part.boxes)).any())
 
 
 def _join_parts(parts: Objects, tiles: Tensor) -> Objects:

@@ -82,3 +82,13 @@ def test_sizes_unlike_those_of_training_are_told():
     assert "0.50 times" in KNOWN.warning([30] * 5)
     assert "--diameter" in KNOWN.warning([120] * 3)
     assert "50% outside" in KNOWN.warning([60, 60, 60, 20, 20, 150])
+
+
+@pytest.mark.parametrize(("diameter", "factor"), [(0.1, None), (5.0, None), (1e7, None), (None, 1e-6), (None, 21.0)])
+def test_sizes_that_no_cell_has_are_refused(diameter, factor):
+    with pytest.raises(ValueError, match="the median cell is 120 pixels across; check"):
+        choose_scale(KNOWN, diameter, factor, no_estimate)
+
+
+def test_a_few_cells_just_outside_of_the_range_are_no_reason_to_warn():
+    assert KNOWN.warning([38, 38]) == ""  # 40 to 80 is the range of nine in ten

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from maskrcnn.inference.objects import Objects
+from maskrcnn.inference.objects import Objects, joined
 from maskrcnn.inference.tiles import detect_in_tiles, merge_tiles, tiles_of
 
 OVERLAP = 30
@@ -136,3 +136,36 @@ def test_progress_sees_every_tile():
     seen = []
     detect_in_tiles(bright, torch.zeros(3, 100, 150), (60, 60), OVERLAP, lambda tiles: seen.extend(tiles) or tiles)
     assert seen == tiles_of((100, 150), (60, 60), OVERLAP)
+
+
+def one(x1, x2, label, score):
+    """An object of rows 20 to 59 and these columns, in an image of 80 x 200."""
+    masks = torch.zeros(1, 1, 80, 200)
+    masks[0, 0, 20:60, x1:x2] = 0.9
+    boxes = torch.tensor([[float(x1), 20, x2, 60]])
+    return Objects.of_result(
+        {"boxes": boxes, "labels": torch.tensor([label]), "scores": torch.tensor([score]), "masks": masks}
+    )
+
+
+LEFT, RIGHT = tiles_of((80, 180), (80, 110), 40)  # columns 0 to 109 and 70 to 179
+
+
+def merged(left, right):
+    return merge_tiles([(LEFT, left), (RIGHT, right)], (80, 180))
+
+
+def test_a_cut_part_of_another_class_does_not_replace_the_whole_cell():
+    found = merged(one(60, 97, 1, 0.8), one(70, 97, 2, 0.9))
+    assert found.labels.tolist() == [1]
+    assert found.boxes.tolist() == [[60, 20, 97, 60]]
+
+
+def test_a_poor_detection_does_not_cut_a_large_cell():
+    """Cell of columns 50 to 129, larger than the overlap, and in its right part something whole with a low score."""
+    right = joined([one(70, 130, 1, 0.98), one(95, 125, 1, 0.06)], (80, 200))
+    found = merged(one(50, 110, 1, 0.99), right)
+    assert found.boxes[0].tolist() == [50, 20, 130, 60]
+    # The same if it contains most of the part.
+    right = joined([one(70, 130, 1, 0.98), one(75, 140, 1, 0.06)], (80, 200))
+    assert merged(one(50, 110, 1, 0.99), right).boxes[0].tolist() == [50, 20, 130, 60]
