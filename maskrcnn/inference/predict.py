@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -12,6 +13,7 @@ from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.colours import ColourRange, as_shown, colour_quantiles
 from maskrcnn.inference.device import best_device
 from maskrcnn.inference.export import Found, Options, PredictionWriter
+from maskrcnn.inference.export.finished import digest_of
 from maskrcnn.inference.export.pictures import check_installed
 from maskrcnn.inference.export.settings import Results
 from maskrcnn.inference.image_io import ImageError, load_image, readable
@@ -66,7 +68,12 @@ def run(args: argparse.Namespace, prog: str) -> int:
 
 
 def _not_done(images: Sequence[Input], writer: PredictionWriter) -> list[Input]:
-    """Raises ValueError if an image has the name of another one that was predicted on in an earlier call."""
+    """Raises ValueError if an image has changed since it was predicted on in an earlier call, or has the name of another one
+    that was."""
+    for file, _ in images:
+        path = os.path.realpath(file)
+        if path in writer.done and writer.digests[path] != digest_of(Path(path)):
+            raise ImageError(file, "has changed since it was predicted on; give another --out, or --overwrite")
     rest = [image for image in images if os.path.realpath(image.file) not in writer.done]
     owner = {output: path for path, output in writer.done.items()}
     for file, output in rest:
@@ -74,6 +81,8 @@ def _not_done(images: Sequence[Input], writer: PredictionWriter) -> list[Input]:
             raise ImageError(file, f"would overwrite the results of {owner[str(output)]}; give another --out")
     if len(rest) < len(images):
         print(f"{len(images) - len(rest)} of {plural(len(images), 'image')} were done by an earlier call")
+    if gone := len(writer.done) - (len(images) - len(rest)):
+        print(f"the tables also have {plural(gone, 'image')} of an earlier call, not among those of this one")
     return rest
 
 

@@ -125,11 +125,7 @@ def choose_scale(
             return ShownScale(known.scale_for(found), f"cells are estimated to be {found:.0f} pixels across")
         reason = f"no cell was found at any scale; taken to be {known.diameter:.0f} pixels across, as in training"
         return ShownScale(known.scale, reason)
-    if (times := diameter / known.diameter if diameter else factor) and not 1 / MAX_FACTOR <= times <= MAX_FACTOR:
-        raise ValueError(
-            f"cells {times:.3g} times as large as in training are out of reach: there the median cell is "
-            f"{known.diameter:.0f} pixels across; check --diameter or --scale"
-        )
+    check_size(known, diameter / known.diameter if diameter else factor or 1.0)
     if diameter:
         return ShownScale(known.scale_for(diameter), f"cells are {diameter:g} pixels across, as given")
     if factor:
@@ -142,3 +138,12 @@ def choose_scale(
             None, "each image is resized to one shorter side, as in training, where cells varied with images"
         )
     return ShownScale(known.scale, f"cells are taken to be {known.diameter:.0f} pixels across, as in training")
+
+
+def check_size(known: TrainingScale, times: float) -> None:
+    """Raise ValueError unless cells can be so many times as large as in training."""
+    if not 1 / MAX_FACTOR <= times <= MAX_FACTOR:
+        raise ValueError(
+            f"cells {times:.3g} times as large as in training are out of reach: there the median cell is "
+            f"{known.diameter:.0f} pixels across; check --diameter or --scale"
+        )

@@ -154,6 +154,27 @@ def test_another_image_of_the_same_name_does_not_take_its_place(smears, tmp_path
     assert f"results of {smears / 'a.png'}" in errors
 
 
+def test_an_image_that_has_changed_is_not_gone_on_with(smears, tmp_path, predict, photograph):
+    assert predict(smears, "--out", tmp_path / "out")[0] == 0
+    (smears / "a.png").touch()  # the same content
+    assert predict(smears, "--out", tmp_path / "out", "--skip-existing")[0] == 0
+    before = contents(tmp_path / "out")
+    photograph(smears / "a.png", 7)
+    code, _, errors = predict(smears, "--out", tmp_path / "out", "--skip-existing")
+    assert code == 2
+    assert "a.png: has changed since it was predicted on" in errors
+    assert contents(tmp_path / "out") == before
+
+
+def test_images_that_are_gone_stay_in_the_tables_and_that_is_told(smears, tmp_path, predict):
+    assert predict(smears, "--out", tmp_path / "out")[0] == 0
+    (smears / "b.png").unlink()
+    code, said, _ = predict(smears, "--out", tmp_path / "out", "--skip-existing")
+    assert code == 0
+    assert "the tables also have 1 image of an earlier call" in said
+    assert "6 cells in 3 images" in said
+
+
 def test_going_on_adds_the_new_images_of_a_folder(smears, tmp_path, predict, photograph):
     assert (
         predict(smears, "--out", tmp_path / "out", "--skip-existing")[0] == 0

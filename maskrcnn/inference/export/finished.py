@@ -5,6 +5,7 @@ and one that is cut off is dropped when the run goes on.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ class FinishedImage(TypedDict):
     """One image; a row of differential.csv."""
 
     path: str  # absolute, by which an image is known again
+    sha256: str  # of the file, so that a changed image is noticed
     file: str  # as it was named
     output: str  # the path of its files below the output folder, without their endings
     copy: str  # the name of its copy in the data set of --annotations; "" without one
@@ -57,6 +59,15 @@ class FinishedImages:
             for line in file:
                 end += len(line) if line.endswith(b"\n") else 0
             file.truncate(end)
+
+
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file. Raises OSError."""
+    with file.open("rb") as content:
+        digest = hashlib.sha256()
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def line_of(image: FinishedImage) -> str:

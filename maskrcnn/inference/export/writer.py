@@ -16,6 +16,7 @@ from maskrcnn.inference.export.finished import (
     FinishedImages,
     FoundCell,
     append,
+    digest_of,
     line_of,
     replacing,
 )
@@ -53,6 +54,7 @@ class PredictionWriter:
         self.images = FinishedImages(out / RECORDS)
         self.tables = Tables(class_names, options.pixel_size, known_colours is not None)
         self.done: dict[str, str] = {}  # absolute path -> output
+        self.digests: dict[str, str] = {}  # absolute path -> SHA-256 of the file
         self.colours: list[Tensor] = []
         self.scales: set[float] = set()
         self._copies: set[str] = set()
@@ -81,6 +83,7 @@ class PredictionWriter:
         height, width = found.objects.size
         image: FinishedImage = {
             "path": os.path.realpath(file),
+            "sha256": digest_of(file),
             "file": readable(file),
             "output": str(output),
             "copy": copy,
@@ -134,6 +137,7 @@ class PredictionWriter:
 
     def _remember(self, image: FinishedImage) -> None:
         self.done[image["path"]] = image["output"]
+        self.digests[image["path"]] = image.get("sha256", "")
         self._copies.add(image["copy"].lower())
         if image["scale"] is not None:
             self.scales.add(image["scale"])
