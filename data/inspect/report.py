@@ -14,6 +14,7 @@ from data.inspect.background_control import control_of_splits
 from data.records import ImageRecord
 from data.samples import Sample
 from data.splits import Splits
+from maskrcnn.images import scaled_size
 from maskrcnn.inference.image_io import readable
 from maskrcnn.visualization.drawing import class_colour, draw_objects
 
@@ -68,9 +69,8 @@ def contact_sheet(splits: Splits, count: int = COLUMNS * ROWS) -> Figure:
         ax.set_axis_off()
     unnamed = set[int]()  # classes of cells that are too small for their names
     for ax, (dataset, i) in zip(axes.flat, chosen, strict=False):
-        height, width = dataset.samples[i].size
-        scale = THUMBNAIL / max(height, width)
-        image, target = dataset.subset([i]).downscaled([(round(scale * height), round(scale * width))])[0]
+        size = dataset.samples[i].size
+        image, target = dataset.subset([i]).downscaled([scaled_size(size, THUMBNAIL / max(size))])[0]
         file = dataset.records[i].image
         title, names = f"{file.parent.name}/{file.name}", dataset.class_names
         sides = (target["boxes"][:, 2:] - target["boxes"][:, :2]).amax(dim=1)

@@ -82,7 +82,7 @@ def add_scale(parser: argparse.ArgumentParser) -> None:
         type=_diameter,
         metavar="PIXELS|auto",
         help="how large the median white cell is in the images, if they were taken at another magnification than the "
-        "training images, or resized; auto: estimated from a first pass at several scales",
+        "training images, or resized; auto: estimated from a first pass at several scales, once for all images of a call",
     )
     group.add_argument(
         "--scale",

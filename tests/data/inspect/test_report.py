@@ -107,6 +107,16 @@ def test_a_repeated_field_has_different_classes_if_its_images_have_none_in_commo
     assert ("under different classes" in report) == differ
 
 
+def test_a_line_of_pixels_is_in_the_contact_sheet(tmp_path):
+    mask = np.zeros((1, 3000), np.uint8)
+    mask[0, 100:160] = 255
+    for number, name in enumerate(("a.png", "b.png")):
+        save_pair(tmp_path / "train", "mono", name, mask, number)
+        save_pair(tmp_path / "val", "mono", name, mask, number + 2)
+    splits = train_val_split(open_dataset(tmp_path, progress=False))
+    assert len([ax for ax in contact_sheet(splits).axes if ax.get_title()]) == 4
+
+
 def test_the_contact_sheet_shows_images_of_the_whole_data_set(splits):
     figure = contact_sheet(splits, count=7)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
