@@ -93,7 +93,8 @@ def predict_all(predictor: Predictor, images: Sequence[Input], writer: Predictio
             image = load_image(file)
             cells, scale = predictor(image)
             found = Found(image, cells, writer.class_names)
-            writer.add(file, output, found, colour_quantiles(torch.from_numpy(image).permute(2, 0, 1)), scale)
+            colours = colour_quantiles(torch.from_numpy(image).permute(2, 0, 1))
+            writer.add(file, output, found, colours, scale, digest_of(file))
         except ImageError as error:
             failed.append(str(error))
         except (OSError, RuntimeError, MemoryError) as error:  # disk or memory are full: the next may be smaller

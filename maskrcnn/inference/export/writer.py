@@ -16,7 +16,6 @@ from maskrcnn.inference.export.finished import (
     FinishedImages,
     FoundCell,
     append,
-    digest_of,
     line_of,
     replacing,
 )
@@ -66,11 +65,18 @@ class PredictionWriter:
         self._write_tables()
 
     def add(
-        self, file: Path, output: Path, found: Found, colours: Tensor | None = None, scale: float | None = None
+        self,
+        file: Path,
+        output: Path,
+        found: Found,
+        colours: Tensor | None = None,
+        scale: float | None = None,
+        digest: str = "",
     ) -> None:
         """Write the files of one image and its rows. file: where it was read; output: where its files go, below the output
         folder, without ending; found: best first; colours: its `colour_quantiles`, of all images or of none; scale: pixels
-        of the model per pixel of the image. Raises OSError; the image has no rows then."""
+        of the model per pixel of the image; digest: of the file, see `digest_of`. Raises OSError; the image has no rows
+        then."""
         stem = self.out / output
         stem.parent.mkdir(parents=True, exist_ok=True)
         for name in self.options.formats:
@@ -83,7 +89,7 @@ class PredictionWriter:
         height, width = found.objects.size
         image: FinishedImage = {
             "path": os.path.realpath(file),
-            "sha256": digest_of(file),
+            "sha256": digest,
             "file": readable(file),
             "output": str(output),
             "copy": copy,
