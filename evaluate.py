@@ -161,10 +161,15 @@ def note_of_colours(args: argparse.Namespace, known: ColourRange | None) -> str:
     return text if known else ""
 
 
-def warning_of_sizes(result: Evaluation, scales: Sequence[float | None], known: TrainingScale | None) -> str:
+def warning_of_sizes(
+    model: MaskRCNN, result: Evaluation, scales: Sequence[float | None], known: TrainingScale | None
+) -> str:
     """What `TrainingScale.warning` says about the cells found. Prints it."""
-    found = zip(result.predictions, scales, strict=True)
-    diameters = [scale * diameter for objects, scale in found if scale for diameter in equivalent_diameters(objects)]
+    diameters = [
+        (scale or model.transform.scale_of(objects.size)) * diameter
+        for objects, scale in zip(result.predictions, scales, strict=True)
+        for diameter in equivalent_diameters(objects)
+    ]
     warning = known.warning(diameters) if known else ""
     if warning:
         print(warning, file=sys.stderr)
@@ -198,7 +203,7 @@ def main() -> int:
             model, shown, args.precision, args.score_threshold, files, args.tta, groups, scales, known=training
         )
         print(format_table(result), flush=True)
-        sizes = warning_of_sizes(result, scales, training)
+        sizes = warning_of_sizes(model, result, scales, training)
         notes = "\n".join(
             filter(None, (warning, sizes, scale.reason, note_of_colours(args, known), dataset_report(splits)))
         )

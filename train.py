@@ -28,6 +28,7 @@ from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.evaluation.validate import selection_metric, validate
+from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import autocast, best_device
 from maskrcnn.inference.export import check_writable
@@ -215,7 +216,7 @@ def open_splits(args: argparse.Namespace, known: Sequence[str] = ()) -> Splits:
         print(f"left out: {skipped}", file=sys.stderr)
     if splits.shared_with_train:
         count = len(splits.shared_with_train)
-        print(f"warning: {count} validation images show a field of the training set", file=sys.stderr)
+        print(f"warning: {plural(count, 'validation image')} with a field of the training set", file=sys.stderr)
     for note in splits.notes:
         print(note)
     print(f"{root}: {len(splits.train)} training images, {len(splits.val)} validation images")

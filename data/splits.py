@@ -13,6 +13,7 @@ from data.dataset import SmearDataset
 from data.duplicates import members_by_group
 from data.opening import AnnotatedImages
 from data.records import DataError, ImageRecord, Skipped
+from maskrcnn.inference.arguments import plural
 
 DEFAULT_FOLDS = 5  # a data set without a split: one of so many folds is the validation set
 
@@ -74,8 +75,8 @@ def all_images(images: AnnotatedImages) -> Splits:
 def _split(images: AnnotatedImages, val: Sequence[int], needs_train: bool) -> Splits:
     train = sorted(set(range(len(images.dataset))) - set(val))
     if not val or (needs_train and not train):
-        counts = f"{len(train)} images left to train on and {len(val)} to validate on"
-        raise DataError(f"{images.root}: {counts}; add images")
+        counts = f"of {plural(len(images.dataset), 'image')} {len(train)} are to train on and {len(val)} to validate on"
+        raise DataError(f"{images.root}: {counts}; both sides need some: add images")
     if needs_train and not any(len(images.dataset.samples[i].labels) for i in train):
         raise DataError(f"{images.root}: no cell in any of {len(train)} training images, so there is nothing to learn")
     groups = [images.groups[i] for i in [*train, *val]]

@@ -15,6 +15,7 @@ from data.records import ImageRecord
 from data.samples import Sample
 from data.splits import Splits
 from maskrcnn.images import scaled_size
+from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.image_io import readable
 from maskrcnn.visualization.drawing import class_colour, draw_objects
 
@@ -161,6 +162,7 @@ def _repeated_fields(splits: Splits) -> list[str]:
     if splits.shared_with_train:
         count = len(splits.shared_with_train)
         lines.append(
-            f"  {count} validation images show a field of the training set; --folds makes a split without that"
+            f"warning: {plural(count, 'validation image')} of {len(splits.val)} with a field of the training set, so "
+            "results are too good; --folds makes a split without that"
         )
     return lines

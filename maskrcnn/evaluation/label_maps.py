@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ def read_label_map(path: Path) -> NDArray[np.int64]:
         raise ImageError(path, f"has the shape {values.shape}; a label map has two dimensions")
     if values.dtype.kind not in "biuf":
         raise ImageError(path, f"holds {values.dtype}; a label map has whole numbers")
+    if values.dtype == np.uint64 and values.max(initial=0) > np.iinfo(np.int64).max:
+        raise ImageError(path, f"has numbers up to {values.max()}; number the objects from 1 on")
     with np.errstate(invalid="ignore"):
         numbers = values.astype(np.int64)
     if (numbers != values).any():
@@ -71,7 +74,14 @@ def _is_black_and_white(numbers: NDArray[np.int64]) -> bool:
     return len(sizes) > 1 and bool(sizes[-2] > LARGE_PART * sizes[-1])
 
 
-def pair_label_maps(truth: Path, prediction: Path) -> list[tuple[Path, Path]]:
+class Pairs(NamedTuple):
+    """Label maps to compare, and the files of their folders that are taken for something else."""
+
+    pairs: list[tuple[Path, Path]]  # true, predicted
+    left_out: list[Path]
+
+
+def pair_label_maps(truth: Path, prediction: Path) -> Pairs:
     """Two files, or those of two folders, and of folders below, that have the same name but for ENDINGS. Raises ValueError
     with every file that has no partner."""
     for path in (truth, prediction):
@@ -80,29 +90,29 @@ def pair_label_maps(truth: Path, prediction: Path) -> list[tuple[Path, Path]]:
     if truth.is_dir() != prediction.is_dir():
         raise ValueError(f"{truth} and {prediction}: one is a folder, the other a file; name two of a kind")
     if truth.is_file():
-        return [(truth, prediction)]
-    true_of, predicted_of = _by_name(truth), _by_name(prediction)
+        return Pairs([(truth, prediction)], [])
+    (true_of, left_out), (predicted_of, others) = _by_name(truth), _by_name(prediction)
     alone = [(file, prediction) for name, file in true_of.items() if name not in predicted_of]
     alone += [(file, truth) for name, file in predicted_of.items() if name not in true_of]
     if alone:
         lines = [f"{readable(file)}: no label map of that name in {other}" for file, other in alone[:SHOWN]]
         lines += [f"... {len(alone)} in all"] if len(alone) > SHOWN else []
         raise ValueError("\n  ".join(["every label map needs a partner of the same name:", *lines]))
-    return [(true_of[name], predicted_of[name]) for name in sorted(true_of)]
+    return Pairs([(true_of[name], predicted_of[name]) for name in sorted(true_of)], left_out + others)
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Name of the image -> label map. Where some have one of ENDINGS, the others are images and overlays; and where there
-    is a picture of a label map, an array beside it, as cellpose writes, is the same."""
+def _by_name(folder: Path) -> tuple[dict[str, Path], list[Path]]:
+    """Name of the image -> label map, and the other files. Where some have one of ENDINGS, the others are images and
+    overlays; and where there is a picture of a label map, an array beside it, as cellpose writes, is the same."""
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in EXTENSIONS and path.is_file()]
     files = sorted((path for path in files if not path.name.startswith(".")), key=lambda path: path.suffix == ".npy")
-    files = [path for path in files if re.search(ENDINGS, path.stem.lower())] or files
+    maps = [path for path in files if re.search(ENDINGS, path.stem.lower())] or files
     found: dict[str, Path] = {}
-    for path in files:
+    for path in maps:
         stem = path.stem[: len(re.sub(ENDINGS, "", path.stem.lower()))]
         other = found.setdefault(str((path.parent / stem).relative_to(folder)), path)
         if other != path and (path.suffix != ".npy" or other.suffix == ".npy"):
             raise ValueError(f"{readable(path)}: of the same image as {other.name}; keep one of the two")
     if not found:
         raise ImageError(folder, f"no label map in this folder (endings: {', '.join(sorted(EXTENSIONS))})")
-    return found
+    return found, [path for path in files if path not in maps]

@@ -46,6 +46,7 @@ class Picture(NamedTuple):
     png: bytes
     reading: str
     is_small: bool = False  # two of them fit side by side
+    is_gallery: bool = False  # of cells, as large as they are: on a narrow screen one scrolls
 
 
 def page(
@@ -101,7 +102,8 @@ def _cell(cell: Cell) -> str:
 
 def _picture(name: str, picture: Picture) -> str:
     encoded = base64.b64encode(picture.png).decode("ascii")
-    place, scrolls = (' class="half"', "") if picture.is_small else ("", " gallery")
+    place = ' class="half"' if picture.is_small else ""
+    scrolls = " gallery" if picture.is_gallery else ""
     return (
         f'<section{place}><h2>{_text(name)}</h2>\n<p class="reading">{_text(picture.reading)}</p>\n'
         f'<div class="wide{scrolls}"><img alt="{_text(name)}" src="data:image/png;base64,{encoded}"></div></section>'

@@ -53,12 +53,15 @@ def write_report(
     (folder / "evaluation.txt").write_text(format_table(result) + "\n", encoding="utf-8")
     (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     curves = curve_figures(result)
-    figures = {**curves, **galleries(result, samples)}
+    shown = galleries(result, samples)
+    figures = {**curves, **shown}
     if known_colours:
         quantiles = ColourRange.of(samples[i][0] for i in range(len(result.matches))).quantiles
         notes = "\n\n".join(filter(None, (known_colours.warning(quantiles), notes)))
         figures["colours"] = colour_figure(known_colours, quantiles)
-    pictures = {name: Picture(png(figure), READINGS[name], name in curves) for name, figure in figures.items()}
+    pictures = {
+        name: Picture(png(figure), READINGS[name], name in curves, name in shown) for name, figure in figures.items()
+    }
     for old in folder.glob("evaluation-*.png"):  # they may show kinds of failure that no longer occur
         old.unlink()
     for name, picture in pictures.items():

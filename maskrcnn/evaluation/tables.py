@@ -80,8 +80,9 @@ def remarks(result: Evaluation) -> list[str]:
         "other figures have none, as there is one image" if is_one else "those of other figures over resampled images"
     )
     found = [
-        "Intervals are of 95 %: those of percentages, precision, recall and accuracy are exact for the number of cells "
-        f"(Clopper and Pearson); {others}. A figure without an interval is that of a single cell, or the same in every "
+        "Intervals are of 95 %: those of percentages, precision, recall and accuracy are exact for the number of cells or "
+        "detections (Clopper and Pearson), taken as independent, so too narrow where images show the same cells; "
+        f"{others}. A figure without an interval is that of a single cell, or the same in every "
         "sample of the images, which does not make it certain."
     ]
     numbers = result.confusion.value[1:].sum(axis=1)

@@ -82,7 +82,9 @@ def add_scale(parser: argparse.ArgumentParser) -> None:
         type=_diameter,
         metavar="PIXELS|auto",
         help="how large the median white cell is in the images, if they were taken at another magnification than the "
-        "training images, or resized; auto: estimated from a first pass at several scales, once for all images of a call",
+        "training images, or resized; auto: estimated from a first pass at several scales, once for all images of a call. A "
+        "warning follows when the cells found are much smaller or larger than those of training; a wrong size that still "
+        "lies within the range of training goes unnoticed, and names suffer",
     )
     group.add_argument(
         "--scale",

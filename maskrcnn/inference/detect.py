@@ -17,6 +17,8 @@ from maskrcnn.inference.tiles import SEAM, Tile, detect_in_tiles
 from maskrcnn.inference.tta import detect_tta
 from maskrcnn.model import MaskRCNN
 
+LIKELY = 0.5  # a score from which on something is more likely right than not
+
 
 def predict(
     model: MaskRCNN,
@@ -81,7 +83,8 @@ def detect(model: MaskRCNN, image: Tensor, precision: str = "auto", scale: float
 
 
 def _is_limited(found: dict[str, Any], config: Config) -> bool:
-    """Whether the number of proposals that are more likely objects than not, or of detections, reached its limit."""
+    """Whether the number of proposals, or of detections, that are more likely right than not reached its limit: what the
+    limit cuts off may then be objects, too."""
     objectness, scores = found["proposals"].objectness[0], found["detections"].scores[0]
-    likely = int((objectness >= 0.5).sum())
-    return likely >= config.rpn_post_nms_top_n_test or len(scores) >= config.box_detections_per_img
+    likely, certain = (int((values >= LIKELY).sum()) for values in (objectness, scores))
+    return likely >= config.rpn_post_nms_top_n_test or certain >= config.box_detections_per_img

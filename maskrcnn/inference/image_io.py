@@ -13,6 +13,7 @@ IMAGE_EXTENSIONS = frozenset({".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", 
 # Pillow warns from 89 megapixels on, and refuses twice as many. A scan of 100 is no attack.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+COPY_AGAIN = "copy it again or take it out"
 TAGS_OF_PNG = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # where a PNG has its orientation, if it has one
 
 
@@ -60,12 +61,27 @@ def decode_image(path: Path | str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(path, f"too many pixels to be read at once ({error}); cut it into parts") from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise ImageError(path, f"unreadable or cut off ({error}); copy it again or take it out") from error
+        raise ImageError(path, f"{_unreadable(path)} ({error}); {COPY_AGAIN}") from error
     if pages > 1:
-        raise ImageError(path, f"contains {pages} images; save each of them as a file of its own")
+        reason = f"contains {pages} images, or channels in a page each; save each image as a file of its own, in RGB"
+        raise ImageError(path, reason)
     deep = image.mode in ("I", "F") or re.search(r"\b(I|L|LA|RGB\w?);16", f"{raw} {image.mode}")
     image.info["deep"] = bool(deep)
     return image
+
+
+def _unreadable(path: Path) -> str:
+    """What may be wrong with a file that Pillow fails on."""
+    try:
+        with path.open("rb") as file:
+            is_tiff = file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    except OSError:
+        is_tiff = False
+    return (
+        "unreadable, cut off, or a TIFF of a kind that is not read: try 8-bit RGB"
+        if is_tiff
+        else "unreadable or cut off"
+    )
 
 
 def orientation(path: Path) -> int:
@@ -86,5 +102,5 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise ImageError(path, f"unreadable ({error}); copy it again or take it out") from error
+        raise ImageError(path, f"{_unreadable(path)} ({error}); {COPY_AGAIN}") from error
     return (width, height) if orientation(path) > 4 else (height, width)  # 5 to 8 lie on their sides

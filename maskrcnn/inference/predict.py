@@ -40,7 +40,8 @@ def run(args: argparse.Namespace, prog: str) -> int:
         images = _not_done(found.images, writer)
         scale = TrainingScale.of_checkpoint(saved)
         model.to(best_device())
-        predictor = Predictor(model, args, scale, as_shown(known, args.colours), found.images)
+        light = as_shown(known, args.colours)
+        predictor = Predictor(model, args, scale, light, found.images, min(writer.scales, default=None))
     except (ValueError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
@@ -70,6 +71,8 @@ def run(args: argparse.Namespace, prog: str) -> int:
 def _not_done(images: Sequence[Input], writer: PredictionWriter) -> list[Input]:
     """Raises ValueError if an image has changed since it was predicted on in an earlier call, or has the name of another one
     that was."""
+    for lost in writer.incomplete:
+        print(f"{lost}: files of its results are gone; it is predicted on again if it is an image of this call")
     for file, _ in images:
         path = os.path.realpath(file)
         if path in writer.done and writer.digests[path] != digest_of(Path(path)):
@@ -80,7 +83,7 @@ def _not_done(images: Sequence[Input], writer: PredictionWriter) -> list[Input]:
         if str(output) in owner:
             raise ImageError(file, f"would overwrite the results of {owner[str(output)]}; give another --out")
     if len(rest) < len(images):
-        print(f"{len(images) - len(rest)} of {plural(len(images), 'image')} were done by an earlier call")
+        print(f"an earlier call has done {len(images) - len(rest)} of {plural(len(images), 'image')}")
     if gone := len(writer.done) - (len(images) - len(rest)):
         print(f"the tables also have {plural(gone, 'image')} of an earlier call, not among those of this one")
     return rest
@@ -92,7 +95,7 @@ def predict_all(predictor: Predictor, images: Sequence[Input], writer: Predictio
         try:
             image = load_image(file)
             cells, scale = predictor(image)
-            found = Found(image, cells, writer.class_names)
+            found = Found(image, cells, writer.class_names, writer.options.pixel_size)
             colours = colour_quantiles(torch.from_numpy(image).permute(2, 0, 1))
             writer.add(file, output, found, colours, scale, digest_of(file))
         except ImageError as error:
@@ -112,14 +115,15 @@ def _summarise(
     """Write what all images are needed for, and print what is there. Raises OSError."""
     counts, digest = writer.finish()
     of_colours = writer.colour_warning()
-    warnings = [*predictor.warnings(), *([of_colours] if of_colours else [])]
+    of_cells = predictor.warnings(writer.images)
+    warnings = [*of_cells, *([of_colours] if of_colours else [])]
     results.finish(writer, counts, predictor.shown.reason, warnings, failed, digest, is_whole=not stopped)
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{plural(sum(counts.values()), 'cell')} in {plural(len(writer.done), 'image')}: {listed}")
     print(f"cells.csv, differential.csv and {', '.join(args.formats) or 'no other format'} are in {args.out}")
     if args.annotations:
         print(f"a data set to correct and to train on is in {args.annotations}")
-    for warning in predictor.warnings():
+    for warning in of_cells:
         print(warning, file=sys.stderr)
     if of_colours:
         done = "; the model saw them with the white balance of training (--colours keep: as they are)" * (

@@ -19,9 +19,9 @@ EPILOG = """files for each image NAME.* in --out (a.png and a.bmp in one folder:
   NAME_RoiSet.zip    imagej: outlines for the ROI manager of ImageJ and Fiji; needs pip install roifile
 and for all images together:
   cells.csv          one row per cell: file, number, class, score, bounding box of the mask, centroid, area, diameter of the
-                     disc of that area, perimeter, eccentricity, whether it touches the border, and how much the image was
-                     enlarged for the model (scale). _px: pixels, where pixel i covers i to i + 1; with --pixel-size also
-                     _um2 and _um: (square) micrometres
+                     disc of that area, perimeter (by Crofton's formula, scikit-image's perimeter_crofton), eccentricity,
+                     whether it touches the border, and how much the image was enlarged for the model (scale). _px: pixels,
+                     where pixel i covers i to i + 1; with --pixel-size also _um2 and _um: (square) micrometres
   differential.csv   number and percentage of the cells of each class, per image; and how far the image's colours are from
                      those of the training images, in grey levels of 255
   differential_folders.csv, differential_total.csv

@@ -17,13 +17,16 @@ from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.colours import Light
 from maskrcnn.inference.detect import predict
 from maskrcnn.inference.estimate import estimate_diameter, some_images
+from maskrcnn.inference.export.finished import FinishedImage
 from maskrcnn.inference.image_io import ImageError, load_image
 from maskrcnn.inference.image_io import image_size as size_of_file
 from maskrcnn.inference.inputs import Input
-from maskrcnn.inference.objects import Objects, confident_objects, equivalent_diameters
+from maskrcnn.inference.objects import Objects, confident_objects
 from maskrcnn.inference.scale import TrainingScale, choose_scale
 from maskrcnn.inference.tiles import Tile
 from maskrcnn.model import MaskRCNN
+
+SHOWN = 3  # files in a message
 
 
 class Predictor:
@@ -36,13 +39,14 @@ class Predictor:
         known: TrainingScale | None,
         light: Light,
         images: Sequence[Input],
+        earlier_scale: float | None = None,
     ) -> None:
-        """images: of which some are looked at if the size of cells is to be estimated. Raises ValueError if the options on
-        it cannot be followed."""
+        """images: of which some are looked at if the size of cells is to be estimated; earlier_scale: that of the results
+        that are gone on with, which is estimated once for all. Raises ValueError if the options on it cannot be
+        followed."""
         self.model, self.args, self.known, self.light = model.eval(), args, known, light
+        self.earlier_scale = earlier_scale
         self.shown = choose_scale(known, args.diameter, args.scale, functools.partial(self._estimate, images))
-        self.diameters: list[float] = []  # of the cells found, in pixels of the model
-        self.limited = 0  # images in which the model's limits were reached
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[Objects, float]:
         """The cells of an image [H, W, 3], best first, and its scale: pixels of the model per pixel of the image."""
@@ -51,22 +55,37 @@ class Predictor:
         change = self.light(pixels)
         objects = predict(self.model, pixels, args.precision, args.tta, scale, self.known, change=change, progress=_bar)
         cells = confident_objects(objects, args.score_threshold, args.keep_nested)
-        scale = scale or self.model.transform.scale_of(image_size(pixels))
-        self.diameters += [scale * diameter for diameter in equivalent_diameters(cells)]
-        self.limited += objects.limited
-        return cells, scale
+        return cells, scale or self.model.transform.scale_of(image_size(pixels))
 
-    def warnings(self) -> list[str]:
-        """What to say about all images so far."""
-        found = [self.known.warning(self.diameters)] if self.known else []
-        if self.limited:
-            found.append(
-                f"warning: in {plural(self.limited, 'image')} the model had more candidates in one place than it looks at, "
+    def warnings(self, images: Iterable[FinishedImage]) -> list[str]:
+        """What to say about all images of the results, those of earlier calls, too."""
+        diameters: list[float] = []  # in pixels of the model
+        others: list[str] = []  # images of other magnifications
+        count = limited = 0
+        for image in images:
+            count += 1
+            limited += image.get("limited", False)
+            found = [cell["measures"]["diameter_px"] * (image["scale"] or 1.0) for cell in image["cells"]]
+            diameters += found
+            if self.known and self.known.is_other_magnification(found):
+                others.append(image["file"])
+        warnings = [self.known.warning(diameters)] if self.known and count else []
+        if 0 < len(others) < count:
+            shown = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
+            warnings.append(
+                f"warning: in {len(others)} of {count} images ({shown}) the cells found are much smaller or larger than "
+                "those of training. One call has one scale: predict images of another magnification by themselves"
+            )
+        if limited:
+            warnings.append(
+                f"warning: in {plural(limited, 'image')} the model had more candidates in one place than it looks at, "
                 "so cells may be missing; train with --override rpn_post_nms_top_n_test=1000 and box_detections_per_img=300"
             )
-        return [warning for warning in found if warning]
+        return [warning for warning in warnings if warning]
 
     def _estimate(self, images: Sequence[Input], known: TrainingScale) -> float | None:
+        if self.earlier_scale:
+            return known.percentile(50) / self.earlier_scale
         sizes = dict[Path, Size]()
         for file, _ in images:
             with contextlib.suppress(ImageError):  # it is named when it is its turn

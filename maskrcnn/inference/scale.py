@@ -21,6 +21,7 @@ MAX_FACTOR = 20  # times as large, or as small, as in training cells may be said
 TOLERANCE = 1.1  # times: by so much may a cell be outside of the range of nine in ten of training
 MAX_OUTSIDE = 0.3  # fraction of the cells found that may be smaller or larger than nearly all of training
 SAME_MAGNIFICATION = 1.3  # times: by so much the median cell of a few images differs from that of others
+HOW_LARGE = "say how large the cells are with --diameter PIXELS, or --diameter auto"
 SAME_SCALE = 0.02  # by so little may the scales of training images differ, to count as one
 
 
@@ -83,10 +84,10 @@ class TrainingScale:
         return math.ceil(side / scale), math.ceil(overlap / scale)
 
     def warning(self, diameters: Sequence[float]) -> str:
-        """What to say about cells found, by their diameters in pixels of the model; "" if these are of the sizes of
+        """What to say about all cells found, by their diameters in pixels of the model; "" if these are of the sizes of
         training."""
         if not diameters:
-            return ""
+            return f"warning: no cell was found; if there are some, {HOW_LARGE}"
         low, high = self.percentile(5), self.percentile(95)
         median = float(np.median(diameters))
         low, high = low / TOLERANCE, TOLERANCE * high
@@ -96,8 +97,14 @@ class TrainingScale:
         return (
             f"warning: the cells found do not have the sizes of the training cells: {median / self.percentile(50):.2f} "
             f"times their diameter in the median, {outside:.0%} outside of the range of nine in ten. Were the images taken "
-            "at another magnification, or resized? Say how large their cells are with --diameter PIXELS, or --diameter auto"
+            f"at another magnification, or resized? If so, {HOW_LARGE}"
         )
+
+    def is_other_magnification(self, diameters: Sequence[float]) -> bool:
+        """Whether the cells found in one image, by their diameters in pixels of the model, are in the median smaller or
+        larger than nearly all of training: one image has few cells, which vary."""
+        low, high = self.percentile(1) / SAME_MAGNIFICATION, SAME_MAGNIFICATION * self.percentile(99)
+        return bool(diameters) and not low <= float(np.median(diameters)) <= high
 
 
 def choose_scale(

@@ -65,6 +65,23 @@ def test_two_files_are_compared(command, folders):
     assert printed.count("1.000") == 60
 
 
+def test_files_that_are_not_named_as_the_others_are_told(command, folders):
+    for name in ("a_overlay.png", "c.tif"):
+        Image.fromarray(SQUARE).save(folders[1] / name)
+    code, _, errors = command("--truth", folders[0], "--prediction", folders[1])
+    assert code == 0
+    assert (
+        f"left out 2 files, since others in the folder are named as label maps: {folders[1] / 'a_overlay.png'}"
+        in errors
+    )
+
+
+def test_figures_are_not_written_to_a_folder(command, folders, tmp_path):
+    code, printed, errors = command("--truth", folders[0], "--prediction", folders[1], "--out", tmp_path)
+    assert (code, printed) == (2, "")
+    assert f"{tmp_path}: is a folder; name a file in it" in errors
+
+
 def test_images_of_different_sizes_are_refused_by_name(command, folders):
     Image.fromarray(SQUARE[:, :29]).save(folders[1] / "a_labels.png")
     code, printed, errors = command("--truth", folders[0], "--prediction", folders[1])

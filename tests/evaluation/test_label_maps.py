@@ -57,6 +57,7 @@ BLOBS = np.kron([[1, 0, 1]], np.ones((4, 4))).astype(np.uint8)
         ("negative.tif", (-SMALL).astype(np.int32), "negative numbers, down to -2"),
         ("fractions.npy", SMALL / 2, "not whole"),
         ("undefined.npy", np.where(SMALL == 2, np.nan, SMALL), "not whole"),
+        ("huge.npy", np.array([[2**63, 1]], np.uint64), "numbers up to 9223372036854775808"),
         ("stack.npy", np.stack([SMALL, SMALL]), r"shape \(2, 2, 3\)"),
         ("text.npy", np.array([["a", "b"]]), "whole numbers"),
         ("objects.npy", np.array([[{}]]), "no array of numbers"),
@@ -90,7 +91,7 @@ def folder(root, *names):
 
 
 def names(root, *arguments):
-    return [tuple(path.relative_to(root).as_posix() for path in pair) for pair in pair_label_maps(*arguments)]
+    return [tuple(path.relative_to(root).as_posix() for path in pair) for pair in pair_label_maps(*arguments).pairs]
 
 
 def test_files_belong_together_by_the_names_of_their_images(tmp_path):

@@ -1,10 +1,12 @@
 """One image through the model, against what the model itself returns."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from maskrcnn import Config, MaskRCNN
-from maskrcnn.inference.detect import detect, predict
+from maskrcnn.inference.detect import _is_limited, detect, predict
 from maskrcnn.inference.scale import TrainingScale
 
 SMALL = {"min_size": 64, "max_size": 96}
@@ -34,6 +36,24 @@ def test_what_is_detected_is_what_the_model_returns(model, image, around, scale)
     for name in ("boxes", "scores", "masks"):
         assert torch.allclose(found[name], expected[name], atol=1e-4)
     assert detect(model, image, "float32", scale).size == (50, 70)
+
+
+@pytest.mark.parametrize(
+    ("objectness", "scores", "is_limited"),
+    [
+        ([0.9, 0.6, 0.4], [0.9, 0.2], False),  # what was cut off has a score below 0.2
+        ([0.9, 0.6, 0.4], [0.9, 0.5], True),
+        ([0.9, 0.6, 0.5], [0.9], True),
+        ([], [], False),
+    ],
+)
+def test_a_limit_is_reached_if_likely_objects_may_be_cut_off(objectness, scores, is_limited):
+    config = Config.small(rpn_post_nms_top_n_test=3, box_detections_per_img=2)
+    found = {
+        "proposals": SimpleNamespace(objectness=[torch.tensor(objectness)]),
+        "detections": SimpleNamespace(scores=[torch.tensor(scores)]),
+    }
+    assert _is_limited(found, config) == is_limited
 
 
 def test_an_image_is_shown_at_the_scale_of_training(model, image):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from data.formats import index_dataset
 from data.records import Shape
 from data.shapes import rasterize
 from maskrcnn.inference.export import Found, Options, PredictionWriter, rle_encode
-from maskrcnn.inference.export.pictures import write_labels
+from maskrcnn.inference.export.pictures import write_geojson, write_labels
 from maskrcnn.inference.objects import Objects
 from maskrcnn.regions import Patch, Region
 
@@ -103,6 +104,8 @@ def test_results_are_loaded_and_evaluated_by_pycocotools(written, capsys):
     evaluation.accumulate()
     evaluation.summarize()
     assert evaluation.stats[0] == pytest.approx(1)
+    for found, mask in zip(results.anns.values(), shapes(), strict=True):
+        assert found["area"] == mask.sum()  # and not that of the box
     assert [round(found["score"], 6) for found in results.anns.values()] == [0.9, 0.8, 0.7, 0.6]
 
 
@@ -125,6 +128,14 @@ def test_qupath_gets_valid_polygons_with_classes_and_measures(written):
     kinds = [feature["geometry"]["type"] for feature in content["features"]]
     assert kinds == ["Polygon", "Polygon", "MultiPolygon", "MultiPolygon"]
     assert json.loads((written / "none.geojson").read_text())["features"] == []
+
+
+def test_qupath_gets_micrometres_if_the_size_of_a_pixel_is_known(found_of, tmp_path):
+    write_geojson(replace(found_of((3, 5, 13, 25, 1, 0.9)), pixel_size=0.5), tmp_path / "one")
+    measured = json.loads((tmp_path / "one.geojson").read_text())["features"][0]["properties"]["measurements"]
+    assert (measured["area_px"], measured["area_um2"]) == (200, 50)
+    assert measured["diameter_um"] == pytest.approx(measured["diameter_px"] / 2, abs=1e-3)
+    assert measured["perimeter_um"] == pytest.approx(measured["perimeter_px"] / 2, abs=1e-3)
 
 
 def test_imagej_gets_the_very_outlines(written):

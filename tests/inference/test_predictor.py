@@ -38,11 +38,16 @@ def seen(monkeypatch):
     return calls
 
 
-def make(known=KNOWN, images=(), **options):
+def finished(file, *diameters, scale=0.5):
+    """An image with cells of these diameters."""
+    return {"file": file, "scale": scale, "cells": [{"measures": {"diameter_px": diameter}} for diameter in diameters]}
+
+
+def make(known=KNOWN, images=(), earlier_scale=None, **options):
     defaults = {"diameter": None, "scale": None, "precision": "float32", "tta": False, "score_threshold": 0.5}
     args = argparse.Namespace(**{**defaults, "keep_nested": False, **options})
     model = MaskRCNN(Config.small(min_size=64, max_size=128))
-    return Predictor(model, args, known, as_shown(None, "adapt"), images)
+    return Predictor(model, args, known, as_shown(None, "adapt"), images, earlier_scale)
 
 
 @pytest.mark.parametrize(
@@ -74,17 +79,36 @@ def test_the_size_of_cells_is_estimated_from_files_that_can_be_read(monkeypatch,
 
 def test_cells_of_another_size_than_those_of_training_are_told(seen):
     image = np.zeros((100, 150, 3), np.uint8)
-    usual, twice, no_record = make(), make(diameter=30.0), make(known=None)
-    for predict in (usual, twice, no_record):
-        predict(image)
-    assert usual.warnings() == []  # 60 pixels at a scale of 0.5 are the 30 of training
-    assert "--diameter" in twice.warnings()[0]
-    assert no_record.warnings() == []
+    usual, twice, no_record = (
+        predict.warnings([finished("a.png", 60, scale=predict(image)[1])])
+        for predict in (make(), make(diameter=30.0), make(known=None))
+    )
+    assert usual == []  # 60 pixels at a scale of 0.5 are the 30 of training
+    assert "--diameter" in twice[0]
+    assert no_record == []
 
 
-def test_a_limit_that_was_reached_is_told(seen, monkeypatch):
-    predict = make()
-    full = Objects((1, 1), torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0), [], limited=True)
-    monkeypatch.setattr(predictor, "predict", lambda *values, **options: full)
-    predict(np.zeros((100, 150, 3), np.uint8))
-    assert "in 1 image the model had more candidates" in predict.warnings()[0]
+def test_no_cell_in_any_image_is_told():
+    assert "no cell was found" in make().warnings([finished("a.png"), finished("b.png")])[0]
+    assert make().warnings([]) == []  # as nothing was looked at
+    assert make().warnings([finished("a.png"), finished("b.png", 60)]) == []
+
+
+def test_images_of_another_magnification_than_the_others_are_named():
+    images = [finished(f"{k}.png", 60, 62) for k in range(6)]
+    assert make().warnings(images) == []
+    [warning] = make().warnings([*images, finished("odd.png", 120)])
+    assert "in 1 of 7 images (odd.png)" in warning
+    [warning] = make().warnings([finished(f"{k}.png", 120) for k in range(6)])
+    assert "do not have the sizes" in warning  # all are: there is no other one
+
+
+def test_a_limit_that_was_reached_is_told():
+    images = [finished("a.png", 60), {**finished("b.png", 60), "limited": True}]
+    assert "in 1 image the model had more candidates" in make().warnings(images)[0]
+
+
+def test_what_was_estimated_for_earlier_images_holds_for_the_later_ones(monkeypatch):
+    monkeypatch.setattr(predictor, "estimate_diameter", lambda *values: 1 / 0)
+    assert make(diameter="auto", earlier_scale=0.21).shown.scale == pytest.approx(0.21)
+    assert make(diameter="auto", earlier_scale=KNOWN.scale).shown.scale == KNOWN.scale

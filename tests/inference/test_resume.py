@@ -35,7 +35,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_tables(smears, tmp_path, pred
     assert not json.loads((tmp_path / "killed/predictions.json").read_text())["finished"]
     code, said, errors = predict(smears, "--out", tmp_path / "killed", "--skip-existing")
     assert code == 0, errors
-    assert "1 of 3 images were done by an earlier call" in said
+    assert "an earlier call has done 1 of 3 images" in said
     assert "6 cells in 3 images" in said
     assert predict(smears, "--out", tmp_path / "whole")[0] == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
@@ -123,9 +123,10 @@ def test_overwriting_removes_the_results_of_a_run_that_was_killed_while_it_wrote
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--score-threshold", 0.8), ("--score-threshold 0.5, not 0.8",)),
-        (("--keep-nested",), ("--keep-nested false, not true",)),
-        (("--formats", "labels"), ("--formats", '"overlay"')),
+        (("--score-threshold", 0.8), ("made with --score-threshold 0.5, not with --score-threshold 0.8",)),
+        (("--keep-nested",), ("made without --keep-nested, not with --keep-nested;",)),
+        (("--diameter", "auto"), ("made without --diameter, not with --diameter auto;",)),
+        (("--formats", "labels"), ("made with --formats overlay,splash,labels,coco, not with --formats labels;",)),
     ],
 )
 def test_results_that_were_made_otherwise_are_not_gone_on_with(options, words, smears, tmp_path, predict):
@@ -173,6 +174,29 @@ def test_images_that_are_gone_stay_in_the_tables_and_that_is_told(smears, tmp_pa
     assert code == 0
     assert "the tables also have 1 image of an earlier call" in said
     assert "6 cells in 3 images" in said
+
+
+@pytest.mark.parametrize("lost", ["out/b_preview.png", "corrected/images/b.png"])
+def test_deleted_files_are_written_again(lost, smears, tmp_path, predict):
+    options = (smears, "--out", tmp_path / "out", "--annotations", tmp_path / "corrected")
+    assert predict(*options)[0] == 0
+    tables, picture = contents(tmp_path / "out"), (tmp_path / lost).read_bytes()
+    (tmp_path / lost).unlink()
+    code, said, _ = predict(*options, "--skip-existing")
+    assert code == 0
+    assert f"{smears / 'b.png'}: files of its results are gone" in said
+    assert "an earlier call has done 2 of 3 images" in said
+    assert "6 cells in 3 images" in said
+    assert (tmp_path / lost).read_bytes() == picture
+    rows = (sorted(content.splitlines()) for content in (tables["cells.csv"], contents(tmp_path / "out")["cells.csv"]))
+    assert next(rows) == next(rows)
+
+
+def test_a_data_set_to_correct_needs_a_folder_of_its_own(smears, tmp_path, predict):
+    code, _, errors = predict(smears, "--out", tmp_path / "out", "--annotations", tmp_path / "out")
+    assert code == 2
+    assert "--annotations" in errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_going_on_adds_the_new_images_of_a_folder(smears, tmp_path, predict, photograph):

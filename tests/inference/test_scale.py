@@ -76,7 +76,7 @@ def test_tiles_are_larger_than_a_training_image_and_their_overlap_than_a_large_c
 
 
 def test_sizes_unlike_those_of_training_are_told():
-    assert KNOWN.warning([]) == ""
+    assert "no cell was found" in KNOWN.warning([])
     assert KNOWN.warning([45, 60, 75, 62]) == ""
     assert KNOWN.warning([60] * 9 + [200]) == ""  # a single one is no reason
     assert "0.50 times" in KNOWN.warning([30] * 5)
@@ -88,6 +88,12 @@ def test_sizes_unlike_those_of_training_are_told():
 def test_sizes_that_no_cell_has_are_refused(diameter, factor):
     with pytest.raises(ValueError, match="the median cell is 120 pixels across; check"):
         choose_scale(KNOWN, diameter, factor, no_estimate)
+
+
+def test_the_few_cells_of_one_image_vary_more_before_it_counts_as_another_magnification():
+    assert not KNOWN.is_other_magnification([])
+    assert not any(KNOWN.is_other_magnification([diameter]) for diameter in (24, 60, 116))  # 30 to 90 in training
+    assert all(KNOWN.is_other_magnification([diameter, diameter, 60]) for diameter in (22, 118))
 
 
 def test_a_few_cells_just_outside_of_the_range_are_no_reason_to_warn():

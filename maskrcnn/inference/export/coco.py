@@ -33,13 +33,19 @@ def write_annotations(path: Path, images: Iterable[FinishedImage], class_names: 
 
 
 def write_results(path: Path, images: Iterable[FinishedImage]) -> None:
-    """The list that `COCO.loadRes` reads. The numbers of images and categories are those of `write_predictions`."""
+    """The list that `COCO.loadRes` reads. The numbers of images and categories are those of `write_predictions`. Without
+    boxes, from which it would take areas; it makes them from the masks."""
     with replacing(path) as file:
         file.write("[")
         _write_list(
             file,
             (
-                {"image_id": number, "score": cell["score"], **_place(cell, [image["height"], image["width"]], False)}
+                {
+                    "image_id": number,
+                    "category_id": cell["label"],
+                    "score": cell["score"],
+                    "segmentation": {"size": [image["height"], image["width"]], "counts": cell["counts"]},
+                }
                 for number, image in enumerate(images, start=1)
                 for cell in image["cells"]
             ),

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypedDict
 
@@ -38,6 +38,7 @@ class FinishedImage(TypedDict):
     width: int
     scale: float | None  # pixels of the model per pixel of the image
     colours: list[list[float]] | None  # [3, 6], see colours.colour_quantiles
+    limited: bool  # see Objects.limited
     cells: list[FoundCell]  # best first
 
 
@@ -59,6 +60,14 @@ class FinishedImages:
             for line in file:
                 end += len(line) if line.endswith(b"\n") else 0
             file.truncate(end)
+
+    def keep(self, is_kept: Callable[[FinishedImage], bool]) -> list[str]:
+        """Drop the other images, as if they were not done yet. Returns their files."""
+        dropped = [image["file"] for image in self if not is_kept(image)]
+        if dropped:
+            with replacing(self.path) as file:
+                file.writelines(line_of(image) for image in self if is_kept(image))
+        return dropped
 
 
 def digest_of(file: Path) -> str:

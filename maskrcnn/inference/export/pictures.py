@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskrcnn.inference.export.tables import measures
+from maskrcnn.inference.export.tables import in_microns, measures
 from maskrcnn.inference.objects import Objects, label_map
 from maskrcnn.inference.outlines import Polygon, Ring, polygons
 from maskrcnn.inference.overlay import overlay, preview
@@ -24,6 +24,7 @@ from maskrcnn.visualization.drawing import class_colour
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 DEEPEST = np.iinfo(np.uint16).max  # the number of cells that 16 bits can count
+LABELS = ("_labels.png", "_labels.tif")  # endings of label maps, of which each image has one
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class Found:
     image: Pixels
     objects: Objects
     class_names: Sequence[str]
+    pixel_size: float | None = None  # micrometres per pixel
 
     @cached_property
     def regions(self) -> list[Region]:
@@ -91,7 +93,7 @@ def write_rois(found: Found, stem: Path) -> None:
 PER_IMAGE: dict[str, tuple[Callable[[Found, Path], None], tuple[str, ...]]] = {  # and the endings of the files
     "overlay": (write_overlay, ("_overlay.png",)),
     "splash": (write_splash, ("_splash.png",)),
-    "labels": (write_labels, ("_labels.png", "_labels.tif", "_preview.png")),
+    "labels": (write_labels, (*LABELS, "_preview.png")),
     "geojson": (write_geojson, (".geojson",)),
     "imagej": (write_rois, ("_RoiSet.zip",)),
 }
@@ -123,10 +125,13 @@ def _feature(region: Region, label: int, score: float, found: Found) -> dict[str
     if len(parts) > 1:
         geometry = {"type": "MultiPolygon", "coordinates": parts}
     colour = [round(255 * part) for part in to_rgb(class_colour(label))]
+    measured = measures(region, found.objects.size)
+    if found.pixel_size:
+        measured |= in_microns(measured, found.pixel_size)
     properties = {
         "objectType": "annotation",  # QuPath's detections cannot be edited
         "classification": {"name": found.class_names[label - 1], "color": colour},
-        "measurements": {"score": score, **measures(region, found.objects.size)},
+        "measurements": {"score": score, **measured},
     }
     return {"type": "Feature", "geometry": geometry, "properties": properties}
 

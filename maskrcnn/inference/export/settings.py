@@ -39,6 +39,10 @@ class Results:
         the ways on, if there are results that may not be touched, and OSError."""
         out = self.args.out
         check_writable(out)
+        if self.args.annotations and self.args.annotations.resolve() == out.resolve():
+            raise ValueError(
+                f"{out}: is the folder of --out; a data set needs one of its own, choose another --annotations"
+            )
         is_again = self.args.overwrite or self.args.skip_existing
         if not is_again:
             check_unused(out, outputs)
@@ -91,9 +95,17 @@ def check_same_settings(out: Path, earlier: Mapping[str, Any], settings: Mapping
     before, now = earlier.get("arguments", {}), settings["arguments"]
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
-            option = f"--{name.replace('_', '-')}"
-            was, new = (json.dumps(values.get(name)) for values in (before, now))
-            raise ValueError(f"{out}: its results were made with {option} {was}, not {new}; give that or another --out")
+            was, new = (_as_option(name, values.get(name)) for values in (before, now))
+            raise ValueError(f"{out}: its results were made {was}, not {new}; say the same, or give another --out")
+
+
+def _as_option(name: str, value: Any) -> str:
+    """with --score-threshold 0.8, without --pixel-size"""
+    option = f"--{name.replace('_', '-')}"
+    if value in (None, False, []):
+        return f"without {option}"
+    shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"with {option}" + f" {shown}" * (value is not True)
 
 
 def read_settings(out: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ MEASURES = (
     "eccentricity",
     "touches_border",
 )
+MICRONS = ("area_um2", "diameter_um", "perimeter_um")
 PERCENTS = ("_percent", "_percent_low", "_percent_high")
 
 
@@ -46,6 +47,12 @@ def measures(region: Region, size: tuple[int, int]) -> dict[str, float]:
     return dict(zip(MEASURES, values, strict=True))
 
 
+def in_microns(found: Mapping[str, float], pixel_size: float) -> dict[str, float]:
+    """Of `measures` those of MICRONS, in (square) micrometres."""
+    values = (found["area_px"] * pixel_size**2, found["diameter_px"] * pixel_size, found["perimeter_px"] * pixel_size)
+    return {name: round(value, 3) for name, value in zip(MICRONS, values, strict=True)}
+
+
 class Tables:
     """Rows as text. pixel_size: micrometres per pixel; None if nobody knows."""
 
@@ -55,7 +62,7 @@ class Tables:
     def cells_header(self) -> str:
         """With the byte order mark."""
         box = ("x1_px", "y1_px", "x2_px", "y2_px")
-        microns = ("area_um2", "diameter_um", "perimeter_um") if self.pixel_size else ()
+        microns = MICRONS if self.pixel_size else ()
         return BYTE_ORDER_MARK + csv_text([("file", "cell", "class", "score", *box, *MEASURES, *microns, "scale")])
 
     def cells(self, image: FinishedImage) -> str:
@@ -66,9 +73,8 @@ class Tables:
             found = cell["measures"]
             name = self.class_names[cell["label"] - 1]
             row: list[Value] = [image["file"], number, name, cell["score"], *cell["box"], *found.values()]
-            if size := self.pixel_size:
-                lengths = (found["diameter_px"] * size, found["perimeter_px"] * size)
-                row += [round(value, 3) for value in (found["area_px"] * size**2, *lengths)]
+            if self.pixel_size:
+                row += in_microns(found, self.pixel_size).values()
             rows.append([*row, scale])
         return csv_text(rows)
 

@@ -19,7 +19,7 @@ from maskrcnn.inference.export.finished import (
     line_of,
     replacing,
 )
-from maskrcnn.inference.export.pictures import PER_IMAGE, Found
+from maskrcnn.inference.export.pictures import DEEPEST, LABELS, PER_IMAGE, Found
 from maskrcnn.inference.export.tables import Tables, measures
 from maskrcnn.inference.image_io import readable
 
@@ -60,6 +60,7 @@ class PredictionWriter:
         out.mkdir(parents=True, exist_ok=True)
         self.images.path.touch()
         self.images.drop_cut_off()
+        self.incomplete = self.images.keep(self._has_files)  # whose files somebody has deleted
         for image in self.images:
             self._remember(image)
         self._write_tables()
@@ -97,6 +98,7 @@ class PredictionWriter:
             "width": width,
             "scale": scale,
             "colours": None if colours is None else colours.tolist(),
+            "limited": found.objects.limited,
             "cells": self._cells(found),
         }
         differential = self.tables.differential(image, self._distance(image))
@@ -140,6 +142,21 @@ class PredictionWriter:
             }
             for region, label, score in zip(found.regions, found.labels, found.scores, strict=True)
         ]
+
+    def _has_files(self, image: FinishedImage) -> bool:
+        """Whether the files that are written for an image are all there."""
+        stem = self.out / image["output"]
+        labels = "_labels.png" if len(image["cells"]) <= DEEPEST else "_labels.tif"
+        endings = {
+            labels if ending in LABELS else ending
+            for name in self.options.formats
+            if name in PER_IMAGE
+            for ending in PER_IMAGE[name][1]
+        }
+        files = [stem.with_name(stem.name + ending) for ending in endings]
+        if self.options.annotations:
+            files.append(self.options.annotations / "images" / image["copy"])
+        return all(file.is_file() for file in files)
 
     def _remember(self, image: FinishedImage) -> None:
         self.done[image["path"]] = image["output"]
