@@ -52,6 +52,8 @@ class Config:
     rpn_fg_iou_thresh: float = 0.7  # an anchor is positive from this IoU on (RPN 3.1.2)
     rpn_bg_iou_thresh: float = 0.3  # and negative below this one
     rpn_batch_size_per_image: int = 256  # sampled anchors per image (RPN 3.1.3)
+    rpn_num_convs: int = 1  # 3x3 convolutions (RPN fig. 3)
+    rpn_conv_channels: int = 0  # of these; 0: as many as the maps have
     rpn_positive_fraction: float = 0.5  # at most, as in every sample here
     rpn_pre_nms_top_n_train: int = 2000  # boxes per level before NMS (the authors' code)
     rpn_pre_nms_top_n_test: int = 1000
@@ -73,6 +75,9 @@ class Config:
     # Heads
     box_pooler_resolution: int = 7  # (fig. 4)
     box_head_dim: int = 1024  # units of each hidden layer (fig. 4)
+    box_head_num_convs: int = (
+        0  # above 0: so many 3x3 convolutions with norms, and one hidden layer (Wu and He 2018, 4.2)
+    )
     box_easy_loss_thresh: float = 0.0  # above 0: RoIs with a smaller class loss do not count in it, see box_loss
     bbox_reg_weights: tuple[float, float, float, float] = (10, 10, 5, 5)  # scale the deltas (the authors' code)
     mask_pooler_resolution: int = 14  # (fig. 4)
@@ -175,6 +180,7 @@ COUNTS = (
     "rpn_pre_nms_top_n_test",
     "rpn_post_nms_top_n_train",
     "rpn_post_nms_top_n_test",
+    "rpn_num_convs",
     "box_batch_size_per_image",
     "mask_batch_size_per_image",
     "box_detections_per_img",

@@ -52,7 +52,7 @@ class MaskRCNN(nn.Module):
         channels = self.backbone.channels
 
         self.anchors = AnchorGenerator(c.anchor_sizes, c.anchor_aspect_ratios, c.anchor_offset, c.round_anchors)
-        self.rpn_head = RPNHead(channels, self.anchors.num_anchors_per_location)
+        self.rpn_head = RPNHead(channels, self.anchors.num_anchors_per_location, c.rpn_conv_channels, c.rpn_num_convs)
         self.train_proposals = ProposalSelector(
             c.rpn_pre_nms_top_n_train, c.rpn_post_nms_top_n_train, c.rpn_nms_thresh, c.rpn_min_box_size
         )
@@ -67,8 +67,9 @@ class MaskRCNN(nn.Module):
         self.roi_pooler = RoIPooler(c.roi_align_half_pixel, c.pooler_sampling_ratio, c.canonical_box_size)
 
         self.box_head = BoxHead(
-            channels, c.box_pooler_resolution, c.box_head_dim, c.num_classes, c.class_agnostic_boxes
-        )
+            channels, c.box_pooler_resolution, c.box_head_dim, c.num_classes, c.class_agnostic_boxes,
+            c.box_head_num_convs, norm,
+        )  # fmt: skip
         self.mask_head = MaskHead(
             channels, c.mask_head_channels, c.mask_head_num_convs, c.num_classes, c.class_agnostic_masks,
             norm if c.mask_head_norm else None,

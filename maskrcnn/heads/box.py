@@ -3,6 +3,7 @@
 Glossary: R RoIs of all images together; K classes without background, which is class 0.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -37,25 +38,41 @@ class BoxHead(nn.Module):
     """Two fully connected layers, then class logits (softmax) and box deltas per class.
 
     roi_features [R, channels, resolution, resolution] -> BoxPrediction. dim: units of each hidden layer; num_classes: K.
-    class_agnostic: all classes share one set of deltas (Dai et al. 2016, R-FCN, sec. 2).
+    class_agnostic: all classes share one set of deltas (Dai et al. 2016, R-FCN, sec. 2). num_convs: of 3x3 convolutions,
+    each with a norm, before one fully connected layer in place of two (Wu and He 2018, sec. 4.2); 0: the paper's head.
     """
 
     def __init__(
-        self, channels: int, resolution: int, dim: int, num_classes: int, class_agnostic: bool = False
+        self,
+        channels: int,
+        resolution: int,
+        dim: int,
+        num_classes: int,
+        class_agnostic: bool = False,
+        num_convs: int = 0,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
+        self.convs = nn.Sequential(*(_conv_norm(channels, norm) for _ in range(num_convs)))
         self.fc1 = nn.Linear(channels * resolution * resolution, dim)
-        self.fc2 = nn.Linear(dim, dim)
+        self.fc2 = nn.Identity() if num_convs else nn.Linear(dim, dim)
         self.class_logits = nn.Linear(dim, num_classes + 1)
         self.box_deltas = nn.Linear(dim, 4 if class_agnostic else (num_classes + 1) * 4)
 
     def forward(self, roi_features: Tensor) -> BoxPrediction:
-        x = F.relu(self.fc1(roi_features.flatten(1)))  # [R, C * 7 * 7] -> [R, 1024]
+        x = self.convs(roi_features)
+        x = F.relu(self.fc1(x.flatten(1)))  # [R, C * 7 * 7] -> [R, 1024]
         x = F.relu(self.fc2(x))
         # Back to float32: box decoding and the losses need the precision.
         logits = self.class_logits(x).float()  # [R, K + 1]
         deltas = self.box_deltas(x).float().unflatten(1, (-1, 4))  # [R, K + 1 or 1, 4]
         return BoxPrediction(logits, deltas.expand(-1, logits.shape[1], -1))
+
+
+def _conv_norm(channels: int, norm: Callable[[int], nn.Module]) -> nn.Sequential:
+    conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)  # which a norm makes redundant
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(conv, norm(channels), nn.ReLU(inplace=True))
 
 
 def box_loss(

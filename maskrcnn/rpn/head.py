@@ -20,22 +20,32 @@ class RPNPrediction(NamedTuple):
 
 
 class RPNHead(nn.Module):
-    """One head, shared by all levels. channels of the feature maps; num_anchors_per_location: see AnchorGenerator."""
+    """One head, shared by all levels. channels of the feature maps; num_anchors_per_location: see AnchorGenerator.
 
-    def __init__(self, channels: int, num_anchors_per_location: int) -> None:
+    hidden_channels, num_convs: of the 3x3 convolutions; the paper has one. hidden_channels 0: as many as the maps have.
+    """
+
+    def __init__(
+        self, channels: int, num_anchors_per_location: int, hidden_channels: int = 0, num_convs: int = 1
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.objectness = nn.Conv2d(channels, num_anchors_per_location, 1)
-        self.deltas = nn.Conv2d(channels, num_anchors_per_location * 4, 1)
-        for layer in (self.conv, self.objectness, self.deltas):
+        hidden_channels = hidden_channels or channels
+        self.conv = nn.Conv2d(channels, hidden_channels, 3, padding=1)
+        rest = range(1, num_convs)
+        self.more_convs = nn.ModuleList(nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1) for _ in rest)
+        self.objectness = nn.Conv2d(hidden_channels, num_anchors_per_location, 1)
+        self.deltas = nn.Conv2d(hidden_channels, num_anchors_per_location * 4, 1)
+        for layer in (self.conv, *self.more_convs, self.objectness, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)
 
     def forward(self, maps: Sequence[Tensor]) -> RPNPrediction:
         """maps: [B, C, H_l, W_l] for each level."""
         objectness, deltas = [], []
         for feature in maps:
             hidden = F.relu(sparse_gradient_conv(self.conv, feature), inplace=True)  # self.conv(feature), see kernels/
+            for conv in self.more_convs:
+                hidden = F.relu(conv(hidden), inplace=True)
             objectness.append(_flatten(self.objectness(hidden), 1))  # [B, A_l, 1]
             deltas.append(_flatten(self.deltas(hidden), 4))  # [B, A_l, 4]
         # Back to float32: box decoding and the losses need the precision.
