@@ -138,7 +138,7 @@ def test_a_set_that_is_too_small_to_be_divided_can_be_looked_at(run, tmp_path):
             Image.fromarray(mask if pixels is None else np.roll(pixels, 9 * ord(label))).save(path)
     result = run("check", "set")
     assert result.code == 0, result.stderr
-    assert "2 images left to train on and 0 to validate on; add images" in result.stdout
+    assert "of 2 images 2 are to train on and 0 to validate on" in result.stdout
     assert (tmp_path / "contact-sheet.png").is_file()
 
 
