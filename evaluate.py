@@ -29,7 +29,7 @@ from maskrcnn.inference.export import check_writable
 from maskrcnn.inference.image_io import readable
 from maskrcnn.inference.objects import equivalent_diameters
 from maskrcnn.inference.scale import ShownScale, TrainingScale, choose_scale
-from maskrcnn.weights import load_checkpoint
+from maskrcnn.weights import load_checkpoint, source_of
 
 EPILOG = """--out then contains
   report.html           everything below in one page that opens without a network: how many cells are found and named, the
@@ -69,7 +69,13 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
+    add(
+        "--checkpoint",
+        type=source_of,
+        required=True,
+        metavar="RUN|FILE|coco",
+        help="a run folder or a checkpoint of train.py, or torchvision's Mask R-CNN (see predict.py)",
+    )
     add("--data", required=True, metavar="PATH", help="folder of the images, or synthetic, as for train.py")
     add("--split", choices=("val", "train", "test", "all"), default="val", help="which images (default: %(default)s)")
     add(
@@ -105,8 +111,10 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def arguments_of_run(checkpoint: Path) -> dict[str, Any]:
+def arguments_of_run(checkpoint: str | Path) -> dict[str, Any]:
     """The arguments of the run that a folder or checkpoint belongs to; {} if they are not known."""
+    if isinstance(checkpoint, str):  # the name of published weights
+        return {}
     config = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "config.json"
     try:
         return dict(json.loads(config.read_text(encoding="utf-8"))["arguments"])

@@ -38,8 +38,8 @@ from maskrcnn.training.overrides import parse_overrides
 from maskrcnn.training.plots import plot_examples
 from maskrcnn.training.resume import restore, resume_state
 from maskrcnn.training.run_dir import new_run_dir, write_config, write_log
-from maskrcnn.training.schedule import RunClock, lr_at, parameter_groups
-from maskrcnn.weights import load, load_checkpoint, save_checkpoint, trained_on
+from maskrcnn.training.schedule import FROZEN_STAGES, RunClock, Trainable, lr_at, parameter_groups, parse_schedule
+from maskrcnn.weights import load, load_checkpoint, preset_for, save_checkpoint, trained_on
 
 WEIGHT_DECAY = 0.05
 MAX_GRAD_NORM = 5.0
@@ -61,6 +61,7 @@ def train(args: argparse.Namespace) -> int:
     else:
         args.out = new_run_dir(args.out, args.data)
         check_writable(args.out)
+        args.preset = args.preset or (preset_for(args.weights) if args.weights else "lisc")
         model_overrides, augmentation = read_overrides(args)
         splits = open_splits(args)
         if args.pretrain_fraction is None:
@@ -83,6 +84,9 @@ def train(args: argparse.Namespace) -> int:
     # Optimizer, clock, moving average.
     steps_per_epoch = math.ceil(len(splits.train) / args.batch_size)
     clock = RunClock(round(args.epochs * steps_per_epoch / (1 - args.pretrain_fraction)), args.minutes)
+    trainable = Trainable(parse_schedule(args.schedule)) if args.schedule else None
+    if trainable:
+        trainable.apply_all(model)
     groups = parameter_groups(model, args.head_lr_factor)
     optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=WEIGHT_DECAY, fused=True)
     ema = AveragedModel(model) if args.ema_decay else None
@@ -115,6 +119,10 @@ def train(args: argparse.Namespace) -> int:
                 lr = lr_at(clock.step, clock.progress, args.lr, args.lr_decay_fraction)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["lr_factor"]
+
+                # What learns.
+                if trainable:
+                    trainable.apply(model, (clock.progress - args.pretrain_fraction) / (1 - args.pretrain_fraction))
 
                 # Forward: five losses, added up.
                 with autocast(device, args.precision):
@@ -202,7 +210,7 @@ def read_overrides(args: argparse.Namespace) -> tuple[dict[str, Any], Augmentati
         raise ValueError(f"--override {next(iter(of_augmentation))} has no effect with --augment flips")
     if "class_names" in of_model:
         raise ValueError("--override class_names: the classes are those of the data")
-    if args.preset == "torchvision":  # at 800 pixels a cell can be larger than the square
+    if args.preset.startswith("torchvision"):  # at 800 pixels a cell can be larger than the square
         of_augmentation.setdefault("crop", 0)
     return of_model, Augmentation(**of_augmentation) if args.augment == "full" else None
 
@@ -225,7 +233,7 @@ def open_splits(args: argparse.Namespace, known: Sequence[str] = ()) -> Splits:
 
 def largest_size(args: argparse.Namespace) -> int:
     """The largest shorter side, in pixels, at which images can be trained on. Raises ValueError."""
-    preset = Config.torchvision().min_size if args.preset == "torchvision" else MAX_SIZE
+    preset = Config.torchvision().min_size if args.preset.startswith("torchvision") else MAX_SIZE
     return int(read_overrides(args)[0].get("min_size", preset))
 
 
@@ -233,7 +241,14 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
     """A model with random weights or those of --weights. Raises ValueError if they cannot be read."""
     size = overrides.get("min_size", size_for_cells(dataset))
     fitted = {"min_size": size, "max_size": 2 * size}
-    presets = {"lisc": Config.lisc(**fitted), "small": Config.small(**fitted), "torchvision": Config.torchvision()}
+    presets = {
+        "lisc": Config.lisc(**fitted),
+        "small": Config.small(**fitted),
+        "torchvision": Config.torchvision(),
+        "torchvision_v2": Config.torchvision_v2(),
+    }
+    if args.trainable:
+        overrides = {"frozen_stages": FROZEN_STAGES[args.trainable], **overrides}
     config = dataclasses.replace(presets[args.preset], class_names=dataset.class_names, **overrides)
     if config.norm == "frozen_batchnorm" and not args.weights:
         raise ValueError("frozen BatchNorm is not trained: give --weights with its statistics, or use --preset lisc")

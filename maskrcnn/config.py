@@ -156,6 +156,14 @@ class Config:
         """
         return cls(class_names=tuple(str(k) for k in range(1, num_classes)), **{**TORCHVISION_PRESET, **changes})
 
+    @classmethod
+    def torchvision_v2(cls, num_classes: int = 91, **changes: Any) -> "Config":
+        """The model of torchvision.models.detection.maskrcnn_resnet50_fpn_v2 (after Li et al. 2021, arXiv 2111.11429):
+        BatchNorm everywhere, two convolutions in the RPN, four and one hidden layer in the box head. num_classes: as in
+        `torchvision`.
+        """
+        return cls.torchvision(num_classes, **{**TORCHVISION_V2_PRESET, **changes})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and checkpoints."""
         return dataclasses.asdict(self)
@@ -233,6 +241,15 @@ TORCHVISION_PRESET: dict[str, Any] = {
     "anchor_offset": 0.0,
     "round_anchors": True,
     "roi_align_half_pixel": False,
+}
+
+TORCHVISION_V2_PRESET: dict[str, Any] = {
+    "norm": "batchnorm",
+    "norm_eps": 1e-5,
+    "fpn_norm": True,
+    "rpn_num_convs": 2,
+    "box_head_num_convs": 4,
+    "mask_head_norm": True,
 }
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from maskrcnn.inference.arguments import add_colours, add_renamed_options, add_scale, fraction, positive
 from maskrcnn.inference.device import PRECISIONS
 from maskrcnn.inference.export.writer import DEFAULT, FORMATS
+from maskrcnn.weights import source_of
 
-DESCRIPTION = "Detect, segment and classify the white blood cells of images."
+DESCRIPTION = "Detect, segment and classify the white blood cells of images, or whatever else a model was trained on."
 EPILOG = """files for each image NAME.* in --out (a.png and a.bmp in one folder: NAME is a.png and a.bmp):
   NAME_overlay.png   overlay: the image with outline, class and score of every cell
   NAME_splash.png    splash: the image in grey, with the cells in colour
@@ -39,6 +40,7 @@ An image that cannot be used is named at the end, the others are predicted, and 
 
 examples:
   python predict.py --checkpoint runs/LISC image.bmp
+  python predict.py --checkpoint coco street.jpg           any photograph, with a model that others have trained
   python predict.py --checkpoint runs/LISC/best.pt "data/LISC/More Dataset without Ground Truth" --out cells --tta
   python predict.py --checkpoint runs/LISC patients --out cells --formats labels,geojson --pixel-size 0.1
   python predict.py --checkpoint runs/LISC new --out cells --annotations corrected    then correct, and train on, corrected
@@ -50,7 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `maskrcnn.inference.predict.run`."""
     add = parser.add_argument
     add("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER", help="images, or folders of images")
-    add("--checkpoint", type=Path, required=True, metavar="RUN", help="a run folder or a checkpoint of train.py")
+    add(
+        "--checkpoint",
+        type=source_of,
+        required=True,
+        metavar="RUN|FILE|coco",
+        help="a run folder or a checkpoint of train.py; or torchvision's Mask R-CNN: a file of it, or coco, which is "
+        "fetched once and knows the 80 classes of COCO",
+    )
     add(
         "--score-threshold",
         type=fraction,

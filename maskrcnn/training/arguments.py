@@ -15,6 +15,7 @@ from maskrcnn.inference.arguments import (
     positive_int,
 )
 from maskrcnn.inference.device import PRECISIONS
+from maskrcnn.training.schedule import FROZEN_STAGES, parse_schedule
 
 DATA = "data/LISC"
 PRETRAIN_FRACTION = 0.35
@@ -49,6 +50,7 @@ The run folder then contains
 examples:
   python train.py --data synthetic --minutes 10
   python train.py --data data/LISC
+  python train.py --data data/LISC --weights coco --schedule heads:10,3+:30
   python train.py --data data/LISC --weights maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth --preset torchvision
   python train.py --resume runs/LISC"""
 
@@ -85,9 +87,22 @@ def parse_arguments(
         parser.error("argument --folds: must be 2 or more")
     if args.fold and args.fold >= (args.folds or 0):
         parser.error(f"argument --fold: must be below --folds, which is {args.folds or 'not given'}")
+    if args.schedule and not args.resume:
+        if {"epochs", "minutes"} & given.keys():
+            parser.error("argument --schedule: says the epochs itself; leave out --epochs and --minutes")
+        args.epochs = round(sum(epochs for _, epochs in parse_schedule(args.schedule)))
     if args.pretrain_fraction is None and (args.weights or args.data == "synthetic"):
         args.pretrain_fraction = 0.0  # else it depends on the classes of the data
     return args
+
+
+def _schedule(text: str) -> str:
+    """As it is, if it can be read."""
+    try:
+        parse_schedule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
@@ -182,16 +197,30 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--weights",
-        metavar="FILE",
-        help="start from a checkpoint, published or your own; layers that do not fit stay random",
+        metavar="imagenet|coco|FILE|RUN",
+        help="start from published weights (torchvision's ResNet trained on ImageNet, or its Mask R-CNN trained on COCO: "
+        "coco, coco_v2), which are fetched once, or from a checkpoint of yours; layers that do not fit stay random",
     )
     add(
         "--preset",
-        choices=("lisc", "small", "torchvision"),
-        default="lisc",
+        choices=("lisc", "small", "torchvision", "torchvision_v2"),
         help="lisc: ResNet-50, small images, GroupNorm, random weights; small: ResNet-18, half of the RoIs, boxes and masks "
-        "shared by all classes, over 1.5 times as fast; torchvision: 800 pixels, frozen BatchNorm, for published weights "
-        "(default: %(default)s)",
+        "shared by all classes, over 1.5 times as fast; torchvision: 800 pixels, frozen BatchNorm, for published weights; "
+        "torchvision_v2: for --weights coco_v2 (default: lisc, or that which --weights fit)",
+    )
+    learn = group.add_mutually_exclusive_group()
+    learn.add_argument(
+        "--trainable",
+        choices=tuple(FROZEN_STAGES),
+        help="what learns: heads: the FPN, the RPN and the heads; 5+, 4+, 3+: the ResNet from that stage on, too; all "
+        "(default: all with random weights, 3+ with --preset torchvision)",
+    )
+    learn.add_argument(
+        "--schedule",
+        type=_schedule,
+        metavar="PART:EPOCHS,...",
+        help="the same in turn, instead of --epochs, so that new heads settle before the ResNet moves: heads:20,all:40 are "
+        "20 epochs and then 40",
     )
     add(
         "--override",

@@ -1,13 +1,18 @@
 """The learning rate, and how far a run is, counted in steps or in minutes."""
 
 import dataclasses
+import itertools
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
+from maskrcnn.model import MaskRCNN
+
 WARMUP_STEPS = 50
+FROZEN_STAGES = {"heads": 5, "5+": 4, "4+": 3, "3+": 2, "all": 0}  # of stem, res2 .. res5, those that do not learn
 MAX_VALIDATION_FRACTION = 0.05  # of the training time may be spent on validation
 
 
@@ -28,6 +33,53 @@ def parameter_groups(model: nn.Module, head_lr_factor: float) -> list[dict[str, 
     backbone, rest = ([p for in_backbone, p in trained if in_backbone == wanted] for wanted in (True, False))
     groups = [{"params": backbone, "lr_factor": 1.0}, {"params": rest, "lr_factor": head_lr_factor}]
     return [group for group in groups if group["params"]]
+
+
+class Trainable:
+    """Which parts of the model learn at what time of a run: as Matterport's Mask R-CNN names them, "heads" (the FPN, the RPN
+    and the heads), "5+" (res5, too), "4+", "3+", or "all" (also the stem and res2). Frozen norms stay frozen.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, float]]) -> None:
+        """parts: of the run, one after the other: what learns, and how long, in any unit."""
+        self.parts = parts
+        self.ends = list(itertools.accumulate(length for _, length in parts))
+        self.now = ""  # what learns
+
+    def at(self, progress: float) -> str:
+        """What learns at a time from 0 to 1."""
+        passed = sum(progress >= end / self.ends[-1] for end in self.ends[:-1])
+        return self.parts[passed][0]
+
+    def apply_all(self, model: MaskRCNN) -> None:
+        """Let everything learn that learns at any time, as the optimizer has to know it."""
+        self._apply(model, max((part for part, _ in self.parts), key=list(FROZEN_STAGES).index))
+
+    def apply(self, model: MaskRCNN, progress: float) -> None:
+        """Let the model learn what learns at this time."""
+        part = self.at(progress)
+        if part != self.now:
+            self.now = part
+            self._apply(model, part)
+
+    @staticmethod
+    def _apply(model: MaskRCNN, part: str) -> None:
+        stages = list(model.backbone.resnet.children())
+        for number, stage in enumerate(stages):
+            stage.requires_grad_(number >= FROZEN_STAGES[part])
+
+
+def parse_schedule(text: str) -> list[tuple[str, float]]:
+    """ "heads:20,all:40" -> what learns, and for how many epochs. Raises ValueError."""
+    parts = []
+    for entry in text.split(","):
+        part, _, epochs = entry.strip().partition(":")
+        if part not in FROZEN_STAGES or not epochs.isdecimal() or int(epochs) < 1:
+            raise ValueError(
+                f"{entry.strip()!r} is not one of {', '.join(FROZEN_STAGES)} with a number of epochs, such as heads:20"
+            )
+        parts.append((part, float(epochs)))
+    return parts
 
 
 @dataclasses.dataclass

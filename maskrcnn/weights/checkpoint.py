@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from maskrcnn.config import Config
 from maskrcnn.model import MaskRCNN
 from maskrcnn.weights.version_0_1 import current_names
 
-
-def trained_on(path: str | os.PathLike[str]) -> list[str]:
-    """Fingerprints of the images that a checkpoint of train.py was trained on; [] if it does not record them."""
-    return list(read_checkpoint(Path(path)).get("trained_on", ()))
+# What programs put in front of all names of a model that they wrap: DataParallel, torch.compile, Lightning, AveragedModel.
+PREFIXES = ("module.", "_orig_mod.", "model.")
+OF_WRAPPERS = ("n_averaged",)  # entries of their own
+ENTRIES = ("model", "state_dict", "model_state_dict")  # where programs keep the weights in a checkpoint
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: MaskRCNN, **extra: Any) -> None:
@@ -25,31 +26,48 @@ def save_checkpoint(path: str | os.PathLike[str], model: MaskRCNN, **extra: Any)
     partial.replace(path)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> tuple[MaskRCNN, dict[str, Any]]:
-    """The model that `save_checkpoint` wrote, built from the config in the file, and the other entries of the file.
+def is_own(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether `save_checkpoint` wrote it."""
+    return all(isinstance(checkpoint.get(entry), Mapping) for entry in ("config", "model"))
 
-    path: a checkpoint, or a run folder, whose best checkpoint is loaded. Raises ValueError, naming the file, if it cannot
-    be read or is not such a checkpoint.
-    """
-    checkpoint = read_checkpoint(Path(path))
-    if not all(isinstance(checkpoint.get(entry), Mapping) for entry in ("config", "model")):
-        raise ValueError(f"{path}: not a checkpoint of train.py, which has the entries config and model")
+
+def build(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> MaskRCNN:
+    """The model of a checkpoint that `is_own`. Raises ValueError, naming the path, for one of another version."""
     try:
-        model = MaskRCNN(Config.from_dict(current_names(checkpoint.pop("config"))))
-        model.load_state_dict(checkpoint.pop("model"))
+        model = MaskRCNN(Config.from_dict(current_names(checkpoint["config"])))
+        model.load_state_dict(checkpoint["model"])
     except (ValueError, RuntimeError, TypeError) as error:
         reasons = str(error).splitlines()
         more = f" and {len(reasons) - 2} more lines" if len(reasons) > 2 else ""
         raise ValueError(
             f"{path}: a checkpoint of another version of this model ({' '.join(reasons[:2]).strip()[:300]}{more})"
         ) from error
-    return model, checkpoint
+    check_finite(path, model.state_dict())
+    return model
+
+
+def check_finite(where: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+    """Raise ValueError if a weight is infinite or not a number, with which a model finds nothing and says nothing."""
+    for name, value in state.items():
+        if isinstance(value, Tensor) and not value.is_meta and not bool(value.isfinite().all()):
+            raise ValueError(
+                f"{where}: {name} has values that are not finite; the file is damaged, or its training diverged"
+            )
+
+
+def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of a checkpoint of any program, without the prefixes of wrappers."""
+    entry = next((name for name in ENTRIES if isinstance(state.get(name), Mapping)), None)
+    if entry:
+        return unwrapped(state[entry])
+    state = {name: value for name, value in state.items() if name not in OF_WRAPPERS}
+    prefix = next((prefix for prefix in PREFIXES if state and all(name.startswith(prefix) for name in state)), "")
+    return unwrapped({name.removeprefix(prefix): value for name, value in state.items()}) if prefix else state
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The dict in a file that torch.save wrote, or in the best checkpoint of a run folder. Raises ValueError."""
-    if path.is_dir():  # a run that was stopped before its first validation has no best checkpoint yet
-        path = next((path / name for name in ("best.pt", "last.pt") if (path / name).exists()), path / "best.pt")
+    path = file_of(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the path of a checkpoint, such as runs/.../best.pt")
     try:
@@ -63,3 +81,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights")
     return dict(checkpoint)
+
+
+def file_of(path: Path) -> Path:
+    """A file as it is, or the best checkpoint of a run folder; the last one of a run that was stopped before its first
+    validation."""
+    if not path.is_dir():
+        return path
+    return next((path / name for name in ("best.pt", "last.pt") if (path / name).exists()), path / "best.pt")

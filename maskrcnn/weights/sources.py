@@ -1,0 +1,113 @@
+"""Weights wherever they come from: this project's checkpoints and runs, torchvision's files or their short names, and the
+files of other programs. Reading never runs code.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from maskrcnn.model import MaskRCNN
+from maskrcnn.weights.checkpoint import build, check_finite, is_own, read_checkpoint, unwrapped
+from maskrcnn.weights.coco import COCO_CLASSES
+from maskrcnn.weights.download import PUBLISHED, published_file
+from maskrcnn.weights.torchvision import (
+    COUNTER,
+    backbone_of,
+    detector_config,
+    is_torchvision,
+    translate,
+    without_unused_classes,
+)
+
+OWN = "a model of this project"
+REMEDY = "give a checkpoint of train.py, of torchvision's Mask R-CNN with FPN or of its ResNet"
+Source = str | os.PathLike[str] | Mapping[str, Any]
+
+
+class Weights(NamedTuple):
+    """state: tensors in this project's names. kind: what they are the weights of, for messages. config: the fields of their
+    model's Config, if it is a detector. class_names: without background; () if they are not known. extra: the other entries
+    of a checkpoint of this project."""
+
+    state: dict[str, Tensor]
+    kind: str
+    config: Mapping[str, Any] | None = None
+    class_names: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = MappingProxyType({})
+
+
+def source_of(text: str) -> str | Path:
+    """The value of an option: one of PUBLISHED, or a path (./coco is the file of that name)."""
+    return text if text in PUBLISHED else Path(text)
+
+
+def read_weights(source: Source, backbone: str = "resnet50") -> Weights:
+    """source: a path, one of PUBLISHED, or the content of a checkpoint; backbone: of imagenet. Raises ValueError, naming the
+    file, if it cannot be read or holds no weights."""
+    if isinstance(source, Mapping):
+        return _of_checkpoint("the state dict", source)
+    if isinstance(source, str) and source in PUBLISHED:
+        return _of_checkpoint(source, read_checkpoint(published_file(source, backbone)))
+    path = Path(source)
+    return _of_checkpoint(str(path), read_checkpoint(path))
+
+
+def load_checkpoint(source: Source) -> tuple[MaskRCNN, dict[str, Any]]:
+    """The model in a checkpoint, built from the config in the file, or from the shapes of the weights in files of other
+    programs; and the other entries of a checkpoint of this project.
+
+    source: a checkpoint, a run folder, whose best checkpoint is loaded, or one of PUBLISHED that detects. Raises ValueError,
+    naming the file, if it cannot be read or is of no detector.
+    """
+    where = "the state dict" if isinstance(source, Mapping) else str(source)
+    weights = read_weights(source)
+    if weights.config is None:
+        raise ValueError(
+            f"{where}: not a checkpoint of train.py, which has the entries config and model, nor of torchvision's "
+            f"Mask R-CNN; it is {weights.kind} and cannot detect"
+        )
+    return build(where, {"config": weights.config, "model": weights.state}), dict(weights.extra)
+
+
+def trained_on(source: Source) -> list[str]:
+    """Fingerprints of the images that a checkpoint of train.py was trained on; [] if it does not record them."""
+    return list(read_weights(source).extra.get("trained_on", ()))
+
+
+def preset_for(source: Source) -> str:
+    """Which of train.py's presets makes a model that the weights fit. Raises ValueError as `read_weights`."""
+    weights = read_weights(source)
+    if weights.config is None:
+        return "torchvision"  # a classifier, with the statistics of its BatchNorm
+    by_norm = {"frozen_batchnorm": "torchvision", "batchnorm": "torchvision_v2"}
+    small = "small" if weights.config.get("backbone") == "resnet18" else "lisc"
+    return by_norm.get(str(weights.config.get("norm")), small)
+
+
+def _of_checkpoint(where: str, checkpoint: Mapping[str, Any]) -> Weights:
+    if is_own(checkpoint):
+        extra = {name: value for name, value in checkpoint.items() if name not in ("config", "model")}
+        config = checkpoint["config"]
+        return Weights(dict(checkpoint["model"]), OWN, config, tuple(config.get("class_names", ())), extra)
+    found = unwrapped(checkpoint)
+    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    if not tensors:
+        has = f"its entries are {', '.join(map(str, list(found)[:3]))}, ..." if found else "it is empty"
+        raise ValueError(f"{where}: holds no weights ({has}); {REMEDY}")
+    check_finite(where, tensors)
+    state = dict(translate(name, value) for name, value in tensors.items())
+    if is_torchvision(tensors) and (detector := detector_config(state)):
+        kind, config = detector
+        state, config = without_unused_classes(state, config)
+        if config.norm == "frozen_batchnorm":
+            state = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
+        names = config.class_names if config.class_names == COCO_CLASSES else ()
+        return Weights(state, kind, config.to_dict(), names)
+    backbone = backbone_of(state)
+    return Weights(
+        state, f"torchvision's {backbone}" if backbone and "fc.weight" in state else "weights without a config"
+    )
