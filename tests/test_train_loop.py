@@ -41,6 +41,24 @@ KNOWN = TrainingScale(0.5, True, (480, 640), (60.0,) * 7)
 SAMPLE = (torch.zeros(3, 4, 4), {})  # a training image, whose colours are recorded
 
 
+class PulledWithStages(Pulled):
+    """The stem and res2 to res5 have a weight each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.resnet = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(5)))
+        for stage in self.backbone.resnet:
+            nn.init.ones_(stage.weight)
+
+    def forward(self, images, targets, scale):
+        losses = super().forward(images, targets, scale)
+        return {**losses, "pull": losses["pull"] * self.backbone.resnet(torch.ones(1, 1)).sum()}
+
+    def moved(self) -> list[bool]:
+        return [self.weight.item() != 1, *(stage.weight.item() != 1 for stage in self.backbone.resnet)]
+
+
 class Images(list):
     """In place of a data set."""
 
@@ -124,13 +142,23 @@ class Run:
             "resume": None, "out": self.tmp_path / "run", "data": "x", "seed": 0, "epochs": 1, "minutes": None,
             "batch_size": 1, "lr": 1e-3, "lr_decay_fraction": 0.5, "ema_decay": 0.0, "pretrain_fraction": 0.0,
             "head_lr_factor": 1.0, "override": [], "augment": "full", "precision": "float32", "weights": None, "changes": {},
-            "preset": "lisc",
+            "preset": "lisc", "trainable": None, "schedule": None,
         }  # fmt: skip
         return self.module.train(argparse.Namespace(**{**defaults, **options}))
 
 
 def weight(model) -> float:
     return model.weight.item()
+
+
+def test_what_learns_changes_with_the_schedule(run):
+    """Two epochs of the heads, one from res4 on, one of everything; each of two steps."""
+    run.model, seen = PulledWithStages(), []
+    validate = run.validate
+    run.module.validate = lambda model, *rest: seen.append(run.model.moved()) or validate(model, *rest)
+    assert run((Batches(1.0, 1.0), 1.0), schedule="heads:2,4+:1,all:1", epochs=4) == 0
+    heads, from_res4 = [True] + [False] * 5, [True, False, False, False, True, True]  # of: heads, stem, res2 .. res5
+    assert seen == [heads, heads, from_res4, [True] * 6]
 
 
 @pytest.fixture

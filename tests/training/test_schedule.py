@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from maskrcnn import Config, MaskRCNN
-from maskrcnn.training.schedule import WARMUP_STEPS, RunClock, lr_at, parameter_groups
+from maskrcnn.training.schedule import (
+    FROZEN_STAGES,
+    WARMUP_STEPS,
+    RunClock,
+    Trainable,
+    lr_at,
+    parameter_groups,
+    parse_schedule,
+)
 
 
 @pytest.fixture
@@ -107,3 +115,34 @@ def test_a_run_is_over_when_hardly_anything_is_left(clock):
     assert counted.finished(100)
     counted.step = 1985
     assert not counted.finished(100)
+
+
+def learning(model):
+    """Which of stem, res2 .. res5 learn."""
+    return [all(p.requires_grad for p in stage.parameters()) for stage in model.backbone.resnet.children()]
+
+
+def test_parts_are_those_of_matterport():
+    model = MaskRCNN(Config.small(box_head_dim=8, mask_head_channels=32, fpn_channels=32))
+    for part, frozen in FROZEN_STAGES.items():
+        Trainable([(part, 1.0)]).apply(model, 0.0)
+        assert learning(model) == [False] * frozen + [True] * (5 - frozen)
+        assert all(p.requires_grad for name, p in model.named_parameters() if ".resnet." not in name)
+    assert FROZEN_STAGES == {"heads": 5, "5+": 4, "4+": 3, "3+": 2, "all": 0}
+
+
+def test_a_schedule_is_read_and_its_parts_follow_each_other():
+    parts = parse_schedule("heads:20, all:40,5+:20")
+    assert parts == [("heads", 20), ("all", 40), ("5+", 20)]
+    trainable = Trainable(parts)
+    times = (-0.5, 0, 0.249, 0.25, 0.749, 0.75, 1, 1.2)
+    assert [trainable.at(time) for time in times] == ["heads"] * 3 + ["all"] * 2 + ["5+"] * 3
+    model = MaskRCNN(Config.small(box_head_dim=8, mask_head_channels=32, fpn_channels=32))
+    Trainable([("3+", 1.0), ("heads", 1.0)]).apply_all(model)
+    assert learning(model) == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("text", ["", "heads", "heads:0", "head:3", "heads:2,", "heads:1.5", "heads:-1"])
+def test_what_is_no_schedule_is_refused(text):
+    with pytest.raises(ValueError, match="such as heads:20"):
+        parse_schedule(text)
