@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +22,9 @@ from maskrcnn.inference.predict_arguments import DESCRIPTION, EPILOG, add_argume
 from maskrcnn.inference.predictor import Predictor
 from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.weights import load_checkpoint
+from maskrcnn.weights.coco import COCO_CLASSES
+
+MANY = 12  # classes: more are not all listed
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
@@ -104,6 +107,14 @@ def predict_all(predictor: Predictor, images: Sequence[Input], writer: Predictio
             failed.append(readable(f"{file}: {str(error) or type(error).__name__}"))
 
 
+def summary_line(counts: Mapping[str, int], images: int) -> str:
+    """ "3 cells in 2 images: 3 basophil, 0 eosinophil"; of many classes only those that were found."""
+    shown = {name: count for name, count in counts.items() if count or len(counts) <= MANY}
+    listed = ", ".join(f"{count} {name}" for name, count in shown.items()) or "none"
+    noun = "object" if tuple(counts) == COCO_CLASSES else "cell"
+    return f"{plural(sum(counts.values()), noun)} in {plural(images, 'image')}: {listed}"
+
+
 def _summarise(
     writer: PredictionWriter,
     results: Results,
@@ -118,8 +129,7 @@ def _summarise(
     of_cells = predictor.warnings(writer.images)
     warnings = [*of_cells, *([of_colours] if of_colours else [])]
     results.finish(writer, counts, predictor.shown.reason, warnings, failed, digest, is_whole=not stopped)
-    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
-    print(f"{plural(sum(counts.values()), 'cell')} in {plural(len(writer.done), 'image')}: {listed}")
+    print(summary_line(counts, len(writer.done)))
     print(f"cells.csv, differential.csv and {', '.join(args.formats) or 'no other format'} are in {args.out}")
     if args.annotations:
         print(f"a data set to correct and to train on is in {args.annotations}")

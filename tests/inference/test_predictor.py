@@ -12,8 +12,10 @@ from maskrcnn.inference import predictor
 from maskrcnn.inference.colours import as_shown
 from maskrcnn.inference.inputs import Input
 from maskrcnn.inference.objects import Objects
+from maskrcnn.inference.predict import summary_line
 from maskrcnn.inference.predictor import Predictor
 from maskrcnn.inference.scale import TrainingScale
+from maskrcnn.weights.coco import COCO_CLASSES
 
 KNOWN = TrainingScale(0.5, True, (100, 150), (26.0, 27.0, 28.0, 30.0, 32.0, 33.0, 34.0))
 
@@ -112,3 +114,10 @@ def test_what_was_estimated_for_earlier_images_holds_for_the_later_ones(monkeypa
     monkeypatch.setattr(predictor, "estimate_diameter", lambda *values: 1 / 0)
     assert make(diameter="auto", earlier_scale=0.21).shown.scale == pytest.approx(0.21)
     assert make(diameter="auto", earlier_scale=KNOWN.scale).shown.scale == KNOWN.scale
+
+
+def test_many_classes_are_listed_if_they_were_found():
+    assert summary_line({"a": 3, "b": 0}, 2) == "3 cells in 2 images: 3 a, 0 b"
+    counts = {name: 2 * (name == "dog") for name in COCO_CLASSES}
+    assert summary_line(counts, 1) == "2 objects in 1 image: 2 dog"
+    assert summary_line(dict.fromkeys(COCO_CLASSES, 0), 1) == "0 objects in 1 image: none"
