@@ -21,7 +21,7 @@ from data.synthetic.dataset import resolve_data
 from maskrcnn import Config, MaskRCNN
 from maskrcnn.evaluation.evaluate import Evaluation, evaluate
 from maskrcnn.evaluation.report import format_table, write_report
-from maskrcnn.inference.arguments import add_colours, add_renamed_options, add_scale, fraction, natural
+from maskrcnn.inference.arguments import add_checkpoint, add_colours, add_renamed_options, add_scale, fraction, natural
 from maskrcnn.inference.colours import ColourRange, Light, as_shown
 from maskrcnn.inference.device import PRECISIONS, best_device
 from maskrcnn.inference.estimate import estimate_diameter, some_images
@@ -29,7 +29,7 @@ from maskrcnn.inference.export import check_writable
 from maskrcnn.inference.image_io import readable
 from maskrcnn.inference.objects import equivalent_diameters
 from maskrcnn.inference.scale import ShownScale, TrainingScale, choose_scale
-from maskrcnn.weights import load_checkpoint, source_of
+from maskrcnn.weights import load_checkpoint
 
 EPILOG = """--out then contains
   report.html           everything below in one page that opens without a network: how many cells are found and named, the
@@ -69,13 +69,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=source_of,
-        required=True,
-        metavar="RUN|FILE|coco",
-        help="a run folder or a checkpoint of train.py, or torchvision's Mask R-CNN (see predict.py)",
-    )
+    add_checkpoint(parser)
     add("--data", required=True, metavar="PATH", help="folder of the images, or synthetic, as for train.py")
     add("--split", choices=("val", "train", "test", "all"), default="val", help="which images (default: %(default)s)")
     add(

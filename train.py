@@ -39,10 +39,11 @@ from maskrcnn.training.plots import plot_examples
 from maskrcnn.training.resume import restore, resume_state
 from maskrcnn.training.run_dir import new_run_dir, write_config, write_log
 from maskrcnn.training.schedule import FROZEN_STAGES, RunClock, Trainable, lr_at, parameter_groups, parse_schedule
-from maskrcnn.weights import load, load_checkpoint, preset_for, save_checkpoint, trained_on
+from maskrcnn.weights import load, load_checkpoint, preset_for, read_weights, save_checkpoint, trained_on
 
 WEIGHT_DECAY = 0.05
 MAX_GRAD_NORM = 5.0
+SMALL_IMAGES = ("lisc", "small")  # presets that see images in which cells are as large as CELL_SIDE
 
 
 def train(args: argparse.Namespace) -> int:
@@ -210,7 +211,7 @@ def read_overrides(args: argparse.Namespace) -> tuple[dict[str, Any], Augmentati
         raise ValueError(f"--override {next(iter(of_augmentation))} has no effect with --augment flips")
     if "class_names" in of_model:
         raise ValueError("--override class_names: the classes are those of the data")
-    if args.preset.startswith("torchvision"):  # at 800 pixels a cell can be larger than the square
+    if args.preset not in SMALL_IMAGES:  # at 800 pixels a cell can be larger than the square
         of_augmentation.setdefault("crop", 0)
     return of_model, Augmentation(**of_augmentation) if args.augment == "full" else None
 
@@ -233,8 +234,14 @@ def open_splits(args: argparse.Namespace, known: Sequence[str] = ()) -> Splits:
 
 def largest_size(args: argparse.Namespace) -> int:
     """The largest shorter side, in pixels, at which images can be trained on. Raises ValueError."""
-    preset = Config.torchvision().min_size if args.preset.startswith("torchvision") else MAX_SIZE
+    preset = MAX_SIZE if args.preset in SMALL_IMAGES else Config().min_size
     return int(read_overrides(args)[0].get("min_size", preset))
+
+
+def config_of_weights(weights: str) -> Config:
+    """That of another program's detector. Its threshold for detections, which may be high, is not for measuring AP."""
+    config = Config.from_dict(read_weights(weights).config or {})
+    return dataclasses.replace(config, box_score_thresh=Config.box_score_thresh)
 
 
 def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[str, Any]) -> MaskRCNN:
@@ -242,14 +249,15 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
     size = overrides.get("min_size", size_for_cells(dataset))
     fitted = {"min_size": size, "max_size": 2 * size}
     presets = {
-        "lisc": Config.lisc(**fitted),
-        "small": Config.small(**fitted),
-        "torchvision": Config.torchvision(),
-        "torchvision_v2": Config.torchvision_v2(),
+        "lisc": lambda: Config.lisc(**fitted),
+        "small": lambda: Config.small(**fitted),
+        "torchvision": Config.torchvision,
+        "torchvision_v2": Config.torchvision_v2,
+        "weights": lambda: config_of_weights(args.weights),
     }
     if args.trainable:
         overrides = {"frozen_stages": FROZEN_STAGES[args.trainable], **overrides}
-    config = dataclasses.replace(presets[args.preset], class_names=dataset.class_names, **overrides)
+    config = dataclasses.replace(presets[args.preset](), class_names=dataset.class_names, **overrides)
     if config.norm == "frozen_batchnorm" and not args.weights:
         raise ValueError("frozen BatchNorm is not trained: give --weights with its statistics, or use --preset lisc")
     model = MaskRCNN(config)

@@ -14,8 +14,8 @@ LISC_CLASSES = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil"
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The defaults are the paper's, for training from published ImageNet weights. Presets: `Config.lisc`, `Config.small`,
-    `Config.torchvision`.
+    """The defaults are the paper's, for training from published ImageNet weights. Presets: `Config.paper`, `Config.lisc`,
+    `Config.small`, `Config.torchvision`.
 
     Change a field with `dataclasses.replace(config, min_size=400)`.
     """
@@ -32,11 +32,13 @@ class Config:
     antialias: bool = False  # average over all covered pixels when an image is reduced; torchvision's models do not
 
     # Backbone
+    architecture: str = "fpn"  # or "c4": one map of stride 16, and res5 runs on every RoI (fig. 4); see `Config.paper`
     backbone: str = "resnet50"  # or "resnet101" (3, Network Architecture); "resnet18", "resnet34" for little data
     norm: str = "frozen_batchnorm"  # or "batchnorm", "groupnorm"
     norm_eps: float = 1e-5
     norm_groups: int = 32  # of GroupNorm (Wu and He 2018, 3)
     stride_in_1x1: bool = False  # True: the original bottleneck; torchvision's weights have the stride in the 3x3
+    pool_padding_at_end: bool = False  # True: pad the stem's pooling at the bottom and right alone, as TensorFlow does
     frozen_stages: int = 2  # how many of stem, res2 .. res5 are not trained; 0 for training from random weights
     zero_init_residual: bool = False  # start the last norm of each block at zero (Goyal et al. 2017, 5.1)
     fpn_channels: int = 256  # (FPN 3)
@@ -63,6 +65,8 @@ class Config:
     rpn_min_box_size: float = 1e-3  # pixels; removes boxes that clipping has emptied
 
     # Regions of interest
+    # RoIAlign; "align_max" or "pool": as in table 2c; "crop_and_resize": TensorFlow's, for weights trained with it
+    roi_pooling: str = "align"
     roi_align_half_pixel: bool = True  # RoIAlign's `aligned`; False only for checkpoints that were trained without it
     pooler_sampling_ratio: int = 2  # samples per bin along each axis; 0: one per pixel of the bin (3, RoIAlign)
     canonical_box_size: float = 224  # side of the box that is pooled from P4 (FPN eq. 1)
@@ -82,6 +86,7 @@ class Config:
     bbox_reg_weights: tuple[float, float, float, float] = (10, 10, 5, 5)  # scale the deltas (the authors' code)
     mask_pooler_resolution: int = 14  # (fig. 4)
     masks_from_p1: bool = False  # True: pool all masks from P1, a map of half P2's stride that only masks use
+    mask_head: str = "fcn"  # or "softmax", whose classes compete (4.2, table 2b), or "mlp" (table 2e)
     mask_head_channels: int = 256
     mask_head_num_convs: int = 4
     mask_head_norm: bool = False  # normalise after each 3x3 convolution (Wu and He 2018, 4.2)
@@ -105,8 +110,8 @@ class Config:
 
     @property
     def mask_size(self) -> int:
-        """M, the side of a predicted mask: the deconvolution doubles the RoI's side."""
-        return 2 * self.mask_pooler_resolution
+        """M, the side of a predicted mask: the deconvolution doubles the RoI's side, which in a C4 model res5 has halved."""
+        return self.mask_pooler_resolution * (1 if self.architecture == "c4" else 2)
 
     def __post_init__(self) -> None:
         """Raises ValueError for values that no model can be built from or trained with."""
@@ -122,12 +127,32 @@ class Config:
                 raise ValueError(f"{name} must have {length} values, got {getattr(self, name)!r}")
         if self.mask_interpolation not in ("bilinear", "nearest"):
             raise ValueError(f"mask_interpolation must be bilinear or nearest, got {self.mask_interpolation!r}")
+        if self.mask_head not in ("fcn", "softmax", "mlp"):
+            raise ValueError(f"mask_head must be fcn, softmax or mlp, got {self.mask_head!r}")
+        if self.class_agnostic_masks and self.mask_head != "fcn":
+            raise ValueError(f"class_agnostic_masks needs mask_head fcn, got {self.mask_head!r}")
+        if self.architecture not in ("fpn", "c4"):
+            raise ValueError(f"architecture must be fpn or c4, got {self.architecture!r}")
+        if self.architecture == "c4":
+            _check_c4(self)
         if self.zero_init_residual and self.norm == "frozen_batchnorm":
             raise ValueError("zero_init_residual needs a norm that is trained: a frozen one would stay at zero")
         if self.norm == "groupnorm" and self.fpn_norm and self.fpn_channels % self.norm_groups:
             raise ValueError(
                 f"fpn_channels must be a multiple of norm_groups ({self.norm_groups}), got {self.fpn_channels}"
             )
+
+    @classmethod
+    def paper(cls, name: str, class_names: Sequence[str] = LISC_CLASSES, **changes: Any) -> "Config":
+        """The models of the paper's experiments. name: R50-C4, R101-C4, R50-FPN or R101-FPN, else ValueError.
+
+        Sec. 3.1 is followed where it gives a number. The authors' code (Detectron) trains its C4 models with 512 RoIs per
+        image, not 64, and tests them on 1000 proposals, not 300; it also pools from C4 with as many samples per bin as the
+        bin is pixels long (pooler_sampling_ratio=0).
+        """
+        if name not in PAPER_PRESETS:
+            raise ValueError(f"the paper has no model {name!r}; choose {', '.join(PAPER_PRESETS)}")
+        return cls(class_names=tuple(class_names), **{**PAPER_PRESETS[name], **changes})
 
     @classmethod
     def lisc(cls, class_names: Sequence[str] = LISC_CLASSES, **changes: Any) -> "Config":
@@ -194,6 +219,58 @@ COUNTS = (
     "box_detections_per_img",
 )
 
+# Of an FPN model: they must keep their defaults in a C4 model, which has no use for them.
+FPN_ONLY = (
+    "fpn_channels",
+    "fpn_norm",
+    "canonical_box_size",
+    "box_head_dim",
+    "box_head_num_convs",
+    "masks_from_p1",
+    "mask_head_num_convs",
+    "mask_head_norm",
+    "mask_roi_padding",
+    "mask_head",
+)
+
+# Sec. 3.1, for both architectures.
+PAPER_NUMBERS: dict[str, Any] = {
+    "min_size": 800,  # "Training"
+    "anchor_aspect_ratios": (0.5, 1.0, 2.0),  # "Training": 5 scales and 3 aspect ratios, as FPN has
+    "box_fg_iou_thresh": 0.5,  # "Training"
+    "box_positive_fraction": 0.25,  # "Training": positives to negatives as 1:3
+    "box_detections_per_img": 100,  # "Inference": the mask branch is applied to so many boxes
+}
+
+FPN_NUMBERS: dict[str, Any] = {
+    **PAPER_NUMBERS,
+    "architecture": "fpn",
+    "anchor_sizes": ((32,), (64,), (128,), (256,), (512,)),  # one scale per level (FPN 4.1)
+    "box_batch_size_per_image": 512,  # (3.1, Training)
+    "rpn_post_nms_top_n_test": 1000,  # (3.1, Inference)
+}
+
+C4_NUMBERS: dict[str, Any] = {
+    **PAPER_NUMBERS,
+    "architecture": "c4",
+    "anchor_sizes": ((32, 64, 128, 256, 512),),  # all scales on the one map
+    "box_batch_size_per_image": 64,  # (3.1, Training; Detectron: 512)
+    "rpn_pre_nms_top_n_train": 12000,  # of the one map, not per level of five (Detectron, as the code of RPN)
+    "rpn_pre_nms_top_n_test": 6000,
+    "rpn_post_nms_top_n_train": 2000,
+    "rpn_post_nms_top_n_test": 300,  # (3.1, Inference; Detectron: 1000)
+    "box_pooler_resolution": 14,  # (fig. 4 left: res5 makes 7 x 7 of it)
+    "mask_pooler_resolution": 14,
+    "size_divisible": 16,  # the stride of C4
+}
+
+PAPER_PRESETS: dict[str, dict[str, Any]] = {
+    "R50-C4": {**C4_NUMBERS, "backbone": "resnet50"},
+    "R101-C4": {**C4_NUMBERS, "backbone": "resnet101"},
+    "R50-FPN": {**FPN_NUMBERS, "backbone": "resnet50"},
+    "R101-FPN": {**FPN_NUMBERS, "backbone": "resnet101"},
+}
+
 LISC_PRESET: dict[str, Any] = {
     "min_size": 256,
     "max_size": 384,
@@ -251,6 +328,25 @@ TORCHVISION_V2_PRESET: dict[str, Any] = {
     "box_head_num_convs": 4,
     "mask_head_norm": True,
 }
+
+
+def _check_c4(c: Config) -> None:
+    """Raises ValueError for what a C4 model cannot have, or would ignore."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    for name in FPN_ONLY:
+        if getattr(c, name) != defaults[name]:
+            raise ValueError(f"{name} is of FPN models: with architecture c4 leave it at {defaults[name]}")
+    if len(c.anchor_sizes) != 1:
+        raise ValueError(
+            f"anchor_sizes must have one tuple with architecture c4, which has one map; got {len(c.anchor_sizes)}: "
+            "start from Config.paper('R50-C4')"
+        )
+    sides = c.box_pooler_resolution, c.mask_pooler_resolution
+    if sides[0] != sides[1] or sides[0] % 2:
+        raise ValueError(
+            "box_pooler_resolution and mask_pooler_resolution must be one even number with architecture c4, whose res5 "
+            f"halves it for both heads; got {sides[0]} and {sides[1]}"
+        )
 
 
 def _tuples(value: Any) -> Any:

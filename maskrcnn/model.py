@@ -6,22 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn.backbone import Features, FinestLevel, ResNet, ResNetFPN, norm_layer
+from maskrcnn.architectures import ARCHITECTURES
+from maskrcnn.backbone import Features, ResNet, norm_layer
 from maskrcnn.boxes import expand
 from maskrcnn.config import Config
-from maskrcnn.heads import (
-    BoxHead,
-    BoxPostProcessor,
-    Detections,
-    MaskHead,
-    box_loss,
-    mask_loss,
-    mask_targets,
-    restore,
-)
+from maskrcnn.heads import BoxPostProcessor, Detections, box_loss, mask_targets, restore
 from maskrcnn.images import Batch, ImageTransform, Targets, check_boxes, image_size, scale_boxes
 from maskrcnn.matching import BalancedSampler
-from maskrcnn.roi import RoIFeatures, RoIPooler, RoISampler
+from maskrcnn.roi import RoIPooler, RoISampler
 from maskrcnn.rpn import AnchorGenerator, ProposalSelector, RPNHead, RPNLosses, RPNTargetAssigner, rpn_loss
 
 Stage = tuple[str, Any]  # its name and its output
@@ -47,12 +39,16 @@ class MaskRCNN(nn.Module):
         self.transform = ImageTransform(
             c.min_size, c.max_size, c.image_mean, c.image_std, c.size_divisible, c.mask_interpolation, c.antialias
         )
-        resnet = ResNet(c.backbone, norm, c.stride_in_1x1, c.frozen_stages, c.zero_init_residual)
-        self.backbone = ResNetFPN(resnet, c.fpn_channels, norm if c.fpn_norm else None, c.masks_from_p1)
-        channels = self.backbone.channels
+        resnet = ResNet(
+            c.backbone, norm, c.stride_in_1x1, c.frozen_stages, c.zero_init_residual, c.pool_padding_at_end
+        )
+        architecture = ARCHITECTURES[c.architecture]
+        self.backbone = architecture.backbone(c, resnet)
 
         self.anchors = AnchorGenerator(c.anchor_sizes, c.anchor_aspect_ratios, c.anchor_offset, c.round_anchors)
-        self.rpn_head = RPNHead(channels, self.anchors.num_anchors_per_location, c.rpn_conv_channels, c.rpn_num_convs)
+        self.rpn_head = RPNHead(
+            self.backbone.channels, self.anchors.num_anchors_per_location, c.rpn_conv_channels, c.rpn_num_convs
+        )
         self.train_proposals = ProposalSelector(
             c.rpn_pre_nms_top_n_train, c.rpn_post_nms_top_n_train, c.rpn_nms_thresh, c.rpn_min_box_size
         )
@@ -64,16 +60,10 @@ class MaskRCNN(nn.Module):
 
         roi_sampler = BalancedSampler(c.box_batch_size_per_image, c.box_positive_fraction)
         self.roi_sampler = RoISampler(c.box_fg_iou_thresh, roi_sampler)
-        self.roi_pooler = RoIPooler(c.roi_align_half_pixel, c.pooler_sampling_ratio, c.canonical_box_size)
+        self.roi_pooler = RoIPooler(c.roi_align_half_pixel, c.pooler_sampling_ratio, c.canonical_box_size, c.roi_pooling)
 
-        self.box_head = BoxHead(
-            channels, c.box_pooler_resolution, c.box_head_dim, c.num_classes, c.class_agnostic_boxes,
-            c.box_head_num_convs, norm,
-        )  # fmt: skip
-        self.mask_head = MaskHead(
-            channels, c.mask_head_channels, c.mask_head_num_convs, c.num_classes, c.class_agnostic_masks,
-            norm if c.mask_head_norm else None,
-        )  # fmt: skip
+        heads = architecture.heads(c, self.backbone, self.roi_pooler)
+        self.roi_extractor, self.box_head, self.mask_head, self.mask_loss = heads
         self.box_postprocessor = BoxPostProcessor(
             c.box_score_thresh, c.box_nms_thresh, c.box_detections_per_img, c.detection_min_box_size,
             c.class_agnostic_nms, c.bbox_reg_weights,
@@ -111,7 +101,7 @@ class MaskRCNN(nn.Module):
         sizes = zip(boxes, batch.original_sizes, batch.sizes, strict=True)
         resized = [scale_boxes(of_image.float(), *size) for of_image, *size in sizes]
         rois = [expand(of_image, self.config.mask_roi_padding) for of_image in resized]
-        pooled = self._pool_masks(self.backbone(batch.pixels), rois)
+        pooled = self.roi_extractor.of_masks(self.backbone(batch.pixels), rois)
         predicted = self.mask_head(pooled.roi_features, torch.cat(list(labels))).probabilities()
         given = Detections(resized, list(labels), [of_image.new_ones(len(of_image)) for of_image in resized])
         return [result["masks"] for result in restore(batch, given, rois, predicted)]
@@ -151,14 +141,14 @@ class MaskRCNN(nn.Module):
 
     def _infer_second_stage(self, batch: Batch, features: Features, proposals: list[Tensor]) -> Iterator[Stage]:
         """Boxes first, then masks of the detected boxes only (3.1 "Inference")."""
-        roi_features = self._pool(features, proposals, self.config.box_pooler_resolution)
+        roi_features = self.roi_extractor.of_boxes(features, proposals)
         yield "roi_features", roi_features
         prediction = self.box_head(roi_features.roi_features)  # [R, C, 7, 7] -> K + 1 classes
         yield "box_head", prediction
         detections = self.box_postprocessor(prediction, proposals, batch.sizes)
         yield "detections", detections
         mask_rois = [expand(boxes, self.config.mask_roi_padding) for boxes in detections.boxes]
-        mask_roi_features = self._pool_masks(features, mask_rois)
+        mask_roi_features = self.roi_extractor.of_masks(features, mask_rois)
         yield "mask_roi_features", mask_roi_features
         masks = self.mask_head(mask_roi_features.roi_features, torch.cat(detections.labels))  # [D, K, 28, 28]
         yield "mask_head", masks
@@ -172,7 +162,7 @@ class MaskRCNN(nn.Module):
         c = self.config
         rois = self.roi_sampler(proposals, gt.boxes, gt.labels)
         yield "rois", rois
-        roi_features = self._pool(features, rois.boxes, c.box_pooler_resolution)
+        roi_features = self.roi_extractor.of_boxes(features, rois.boxes)
         yield "roi_features", roi_features
         box = self.box_head(roi_features.roi_features)  # [R, C, 7, 7] -> K + 1 classes
         yield "box_head", box
@@ -183,7 +173,7 @@ class MaskRCNN(nn.Module):
         yield "box_losses", box_losses
         positives = rois.positives(c.mask_batch_size_per_image)
         mask_rois = [expand(boxes, c.mask_roi_padding) for boxes in positives.boxes]
-        mask_roi_features = self._pool_masks(features, mask_rois)
+        mask_roi_features = self.roi_extractor.of_positives(features, mask_rois, roi_features, rois.labels)
         yield "mask_roi_features", mask_roi_features
         mask = self.mask_head(mask_roi_features.roi_features, torch.cat(positives.labels))  # [P, K, 28, 28]
         yield "mask_head", mask
@@ -192,23 +182,11 @@ class MaskRCNN(nn.Module):
         losses = {
             "loss_classifier": box_losses.classes,
             "loss_box_reg": box_losses.deltas,
-            "loss_mask": mask_loss(mask, targets),
+            "loss_mask": self.mask_loss(mask, targets),
             "loss_objectness": rpn_losses.objectness,
             "loss_rpn_box_reg": rpn_losses.deltas,
         }
         yield "losses", losses
-
-    def _pool(self, features: Features, boxes: list[Tensor], resolution: int) -> RoIFeatures:
-        """RoIAlign of the boxes [R_i, 4] of each image, from the levels that RoIs are pooled from."""
-        levels = slice(self.backbone.roi_levels)
-        return self.roi_pooler(features.maps[levels], features.strides[levels], boxes, resolution)
-
-    def _pool_masks(self, features: Features, boxes: list[Tensor]) -> RoIFeatures:
-        """RoIAlign for the mask head: from P1 where the backbone has one (Config.masks_from_p1), else as for boxes."""
-        resolution = self.config.mask_pooler_resolution
-        if features.mask_map is None:
-            return self._pool(features, boxes, resolution)
-        return self.roi_pooler((features.mask_map,), (FinestLevel.stride,), boxes, resolution)
 
 
 def final_output(stages: Iterator[Stage]) -> Any:

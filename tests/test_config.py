@@ -12,6 +12,7 @@ from maskrcnn import Config
 
 PRESETS = {
     "paper": Config(),
+    "C4": Config.paper("R50-C4"),
     "lisc": Config.lisc(),
     "small": Config.small(),
     "torchvision": Config.torchvision(),
@@ -116,7 +117,89 @@ def test_training_from_random_weights_freezes_nothing_and_uses_groupnorm(config)
 
 @pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS.keys())
 def test_every_level_of_the_pyramid_has_anchors(config):
-    assert len(config.anchor_sizes) == 5  # P2 to P6
+    assert len(config.anchor_sizes) == (1 if config.architecture == "c4" else 5)  # C4, or P2 to P6
+    assert [size for sizes in config.anchor_sizes for size in sizes] == sorted(sum(config.anchor_sizes, ()))
+    assert len(sum(config.anchor_sizes, ())) == 5  # the scales of sec. 3.1
+
+
+# He et al. 2017, section -> field -> (value of the C4 models, value of the FPN models).
+PAPER = {
+    "3.1, Training, paragraph 1": {"box_fg_iou_thresh": (0.5, 0.5)},
+    "3.1, Training, paragraph 2": {
+        "min_size": (800, 800),
+        "box_positive_fraction": (1 / 4, 1 / 4),  # positives to negatives as 1:3
+        "box_batch_size_per_image": (64, 512),
+    },
+    "3.1, Training, paragraph 3": {
+        "anchor_aspect_ratios": ((0.5, 1.0, 2.0), (0.5, 1.0, 2.0)),
+        "anchor_sizes": (((32, 64, 128, 256, 512),), ((32,), (64,), (128,), (256,), (512,))),
+    },
+    "3.1, Inference": {"rpn_post_nms_top_n_test": (300, 1000), "box_detections_per_img": (100, 100)},
+    "fig. 4": {
+        "architecture": ("c4", "fpn"),
+        "box_pooler_resolution": (14, 7),
+        "mask_pooler_resolution": (14, 14),
+        "mask_size": (14, 28),
+        "mask_head_channels": (256, 256),
+    },
+    "the code of Ren et al. 2015; of Lin et al. 2017": {
+        "rpn_pre_nms_top_n_train": (12000, 2000),
+        "rpn_pre_nms_top_n_test": (6000, 1000),
+        "rpn_post_nms_top_n_train": (2000, 2000),
+    },
+    "what the coarsest map needs": {"size_divisible": (16, 64)},
+}
+
+
+@pytest.mark.parametrize("layers", [50, 101])
+@pytest.mark.parametrize("column", [0, 1], ids=["C4", "FPN"])
+def test_the_papers_models_have_the_papers_numbers(layers, column):
+    config = Config.paper(f"R{layers}-{('C4', 'FPN')[column]}", ["a", "b"])
+    assert (config.backbone, config.class_names) == (f"resnet{layers}", ("a", "b"))
+    values = {name: both[column] for fields in PAPER.values() for name, both in fields.items()}
+    assert {name: getattr(config, name) for name in values} == values
+    # Everything else is as in the default, which is the paper's ResNet-50-FPN.
+    default = Config().to_dict()
+    others = config.to_dict().keys() - values.keys() - {"backbone", "class_names"}
+    assert {name: config.to_dict()[name] for name in others} == {name: default[name] for name in others}
+    if (layers, column) == (50, 1):
+        assert config == Config(("a", "b"))
+
+
+def test_a_model_that_the_paper_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="no model 'R50-C5'; choose R50-C4, R101-C4, R50-FPN, R101-FPN"):
+        Config.paper("R50-C5")
+    with pytest.raises(ValueError, match="architecture must be fpn or c4, got 'c5'"):
+        Config(architecture="c5")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fpn_channels": 128},
+        {"fpn_norm": True},
+        {"canonical_box_size": 112},
+        {"box_head_dim": 512},
+        {"box_head_num_convs": 4},
+        {"masks_from_p1": True},
+        {"mask_head": "mlp"},
+        {"mask_head_num_convs": 2},
+        {"mask_head_norm": True},
+        {"mask_roi_padding": 0.07},
+        {"anchor_sizes": ((32,), (64,), (128,), (256,), (512,))},
+        {"box_pooler_resolution": 7},
+        {"mask_pooler_resolution": 28},
+        {"box_pooler_resolution": 7, "mask_pooler_resolution": 7},
+    ],
+)
+def test_what_a_c4_model_cannot_have_is_refused_with_the_fields_name(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))} .*architecture c4"):
+        Config.paper("R50-C4", **change)
+    Config.paper("R50-FPN", **change)  # which has it
+
+
+def test_a_c4_model_has_masks_of_the_side_of_its_rois():
+    assert Config.paper("R101-C4", box_pooler_resolution=28, mask_pooler_resolution=28).mask_size == 28
 
 
 @pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS.keys())

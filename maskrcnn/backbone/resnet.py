@@ -108,12 +108,23 @@ class Stem(nn.Module):
         return self.pool(self.c1(x))
 
 
+class EndPaddedStem(Stem):
+    """Pads the pooling at the bottom and right alone, as TensorFlow does for even sizes: all that follows sees the image 2
+    pixels further to the lower right, and weights that were trained with it find their boxes there."""
+
+    def pool(self, c1: Tensor) -> Tensor:
+        return F.max_pool2d(
+            F.pad(c1, (0, 1, 0, 1)), kernel_size=3, stride=2
+        )  # after a ReLU, 0 is never above a maximum
+
+
 class ResNet(nn.Module):
     """Pixels [N, 3, H, W] -> (C2, C3, C4, C5).
 
     kind: a key of ARCHITECTURES, else ValueError. stride_in_1x1: see Bottleneck. frozen_stages: how many of stem, res2 ..
     res5, counted from the input, are not trained. zero_init_residual: start the last norm of each block at zero, so that
     the block adds nothing at first and a deep network starts as a shallow one (Goyal et al. 2017, 5.1).
+    pool_padding_at_end: see EndPaddedStem.
     Attribute `channels`: those of C2 to C5.
     """
 
@@ -124,11 +135,12 @@ class ResNet(nn.Module):
         stride_in_1x1: bool = False,
         frozen_stages: int = 0,
         zero_init_residual: bool = False,
+        pool_padding_at_end: bool = False,
     ) -> None:
         super().__init__()
         if kind not in ARCHITECTURES:
             raise ValueError(f"backbone {kind!r} is not known; choose {' or '.join(ARCHITECTURES)}")
-        self.stem = Stem(norm)
+        self.stem = (EndPaddedStem if pool_padding_at_end else Stem)(norm)
         block_type, counts = ARCHITECTURES[kind]
         self.channels = tuple(width * block_type.expansion for width in (64, 128, 256, 512))
         in_channels = 64
@@ -153,11 +165,11 @@ class ResNet(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         return self.with_c1(pixels)[1:]
 
-    def with_c1(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """(C1, ..., C5)."""
+    def with_c1(self, pixels: Tensor, last_stage: int = 5) -> tuple[Tensor, ...]:
+        """(C1, ..., C5), or up to the C of an earlier stage."""
         stages = [self.stem.c1(pixels)]  # [N, 64, H/2, W/2]
         x = self.stem.pool(stages[0])  # [N, 64, H/4, W/4]
-        for number in range(2, 6):
+        for number in range(2, last_stage + 1):
             x = self.get_submodule(f"res{number}")(x)  # [N, channels[number - 2], H / 2^number, W / 2^number]
             stages.append(x)
         return tuple(stages)

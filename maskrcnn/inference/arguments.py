@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from maskrcnn.weights import source_of
+
 
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
@@ -61,6 +63,18 @@ def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, s
     """Old options that --help does not show and that end with an error which names the new one. renamed: old -> new."""
     for old, new in renamed.items():
         parser.add_argument(old, action=_Renamed, nargs="*", default=argparse.SUPPRESS, help=argparse.SUPPRESS, new=new)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """The option --checkpoint."""
+    parser.add_argument(
+        "--checkpoint",
+        type=source_of,
+        required=True,
+        metavar="RUN|FILE|coco",
+        help="a run folder or a checkpoint of train.py; a Mask R-CNN of torchvision (.pth), detectron2 (.pkl) or Matterport "
+        "(.h5); or coco: torchvision's published one, which is fetched once and knows the 80 classes of COCO",
+    )
 
 
 def add_colours(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from maskrcnn.inference.arguments import add_colours, add_renamed_options, add_scale, fraction, positive
+from maskrcnn.inference.arguments import add_checkpoint, add_colours, add_renamed_options, add_scale, fraction, positive
 from maskrcnn.inference.device import PRECISIONS
 from maskrcnn.inference.export.writer import DEFAULT, FORMATS
-from maskrcnn.weights import source_of
 
 DESCRIPTION = "Detect, segment and classify the white blood cells of images, or whatever else a model was trained on."
 EPILOG = """files for each image NAME.* in --out (a.png and a.bmp in one folder: NAME is a.png and a.bmp):
@@ -52,14 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `maskrcnn.inference.predict.run`."""
     add = parser.add_argument
     add("inputs", nargs="+", type=Path, metavar="IMAGE|FOLDER", help="images, or folders of images")
-    add(
-        "--checkpoint",
-        type=source_of,
-        required=True,
-        metavar="RUN|FILE|coco",
-        help="a run folder or a checkpoint of train.py; or torchvision's Mask R-CNN: a file of it, or coco, which is "
-        "fetched once and knows the 80 classes of COCO",
-    )
+    add_checkpoint(parser)
     add(
         "--score-threshold",
         type=fraction,

@@ -76,7 +76,7 @@ def pyramid_roi_align(
     length = corners[:, 2:] - corners[:, :2]  # [R, 2]
     length = length if aligned else length.clamp(min=1)
 
-    height, width, first = _map_of_each_roi(features, boxes[:, 0], levels)  # [R] each
+    height, width, first = map_of_each_roi(features, boxes[:, 0], levels)  # [R] each
     samples = sampling_ratio if sampling_ratio > 0 else None
     if len(boxes) == 0:
         samples = 1  # without boxes there is no longest bin
@@ -86,7 +86,7 @@ def pyramid_roi_align(
     return sparse_pool(table, rows, columns).view(len(boxes), h, w, channels).permute(0, 3, 1, 2)
 
 
-def _map_of_each_roi(features: Sequence[Tensor], image: Tensor, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def map_of_each_roi(features: Sequence[Tensor], image: Tensor, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For each RoI the height and width of its map, and the row of the table at which the map starts: int32 [R] each."""
     sizes, start = [], 0
     for level in features:

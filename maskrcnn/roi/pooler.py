@@ -1,10 +1,10 @@
-"""Which level of the pyramid an RoI is pooled from (Lin et al. 2017, eq. 1), and RoIAlign over all levels at once.
+"""Which level of the pyramid an RoI is pooled from (Lin et al. 2017, eq. 1), and pooling from all levels at once.
 
 Glossary: R RoIs of all images together; L levels that RoIs are pooled from (P2 to P5).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,16 @@ from torch import Tensor
 from maskrcnn import boxes as box_algebra
 from maskrcnn.describe import described
 from maskrcnn.roi.align import pyramid_roi_align
+from maskrcnn.roi.crop_and_resize import pyramid_crop_and_resize
+from maskrcnn.roi.pool import pyramid_roi_align_max, pyramid_roi_pool
+
+# Config.roi_pooling -> what pools, with the arguments of `pyramid_roi_align`.
+POOLINGS: dict[str, Callable[..., Tensor]] = {
+    "align": pyramid_roi_align,
+    "align_max": pyramid_roi_align_max,
+    "pool": lambda *arguments: pyramid_roi_pool(*arguments[:5]),
+    "crop_and_resize": lambda *arguments: pyramid_crop_and_resize(*arguments[:5]),  # no sampling_ratio, no aligned
+}
 
 
 @described
@@ -37,14 +47,18 @@ def assign_levels(
 
 
 class RoIPooler:
-    """Pools a feature of fixed size for every RoI from the pyramid, by RoIAlign.
+    """Pools a feature of fixed size for every RoI from the pyramid.
 
-    aligned and sampling_ratio: see `roi_align`; canonical_box_size: see `assign_levels`.
+    aligned and sampling_ratio: see `roi_align`; canonical_box_size: see `assign_levels`. pooling: a key of POOLINGS, else
+    ValueError.
     """
 
-    def __init__(self, aligned: bool, sampling_ratio: int, canonical_box_size: float) -> None:
+    def __init__(self, aligned: bool, sampling_ratio: int, canonical_box_size: float, pooling: str = "align") -> None:
+        if pooling not in POOLINGS:
+            raise ValueError(f"roi_pooling {pooling!r} is not known; choose {' or '.join(POOLINGS)}")
         self.aligned = aligned
         self.sampling_ratio = sampling_ratio
+        self.pooling = pooling
         self.canonical_box_size = canonical_box_size
 
     def __call__(
@@ -55,5 +69,6 @@ class RoIPooler:
         rois = box_algebra.with_batch_index(boxes)  # [R, 5]
         levels = assign_levels(rois[:, 1:], first, last, self.canonical_box_size) - first  # [R], 0 is the finest
         scales = [1 / stride for stride in strides]
-        roi_features = pyramid_roi_align(maps, rois, levels, scales, output_size, self.sampling_ratio, self.aligned)
+        pool = POOLINGS[self.pooling]
+        roi_features = pool(maps, rois, levels, scales, output_size, self.sampling_ratio, self.aligned)
         return RoIFeatures(roi_features, levels)

@@ -53,7 +53,7 @@ class AnchorGenerator:
         if len(maps) != len(self.sizes):
             raise ValueError(f"{len(maps)} feature maps but anchor sizes for {len(self.sizes)} levels")
         levels = [self._level(s, f.shape[-2:], image_size, f.device) for s, f in zip(self.sizes, maps, strict=True)]
-        return Anchors(torch.cat(levels), tuple(len(level) for level in levels))
+        return Anchors(torch.cat(levels), tuple(level.shape[0] for level in levels))
 
     def _level(
         self, sizes: tuple[float, ...], map_size: Sequence[int], image_size: tuple[int, int], device: torch.device

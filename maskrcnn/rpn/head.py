@@ -1,4 +1,8 @@
-"""The RPN head: a 3x3 convolution, then one objectness and four deltas per anchor (Ren et al. 2015, fig. 3 left)."""
+"""The RPN head: a 3x3 convolution, then one objectness and four deltas per anchor (Ren et al. 2015, fig. 3 left).
+
+Ren et al. have two outputs for objectness and a softmax over them. Only their difference matters, and the softmax is its
+sigmoid, so one output and a sigmoid are the same model with fewer numbers.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskrcnn.config import Config
 from maskrcnn.model import MaskRCNN
+from maskrcnn.weights.safetensors import read_safetensors
 from maskrcnn.weights.version_0_1 import current_names
 
 # What programs put in front of all names of a model that they wrap: DataParallel, torch.compile, Lightning, AveragedModel.
@@ -70,6 +71,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     path = file_of(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the path of a checkpoint, such as runs/.../best.pt")
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the bytes of a damaged file can make the unpickler raise anything, KeyError included

@@ -48,7 +48,7 @@ def load(model: MaskRCNN, source: Source) -> LoadReport:
     source: see `read_weights`. Raises ValueError, naming the file, if it cannot be read or if nothing in it fits.
     """
     where = "the state dict" if isinstance(source, Mapping) else str(source)
-    weights = read_weights(source, model.config.backbone)
+    weights = read_weights(source, model.config)
     ours = model.state_dict()
     fitting: dict[str, Tensor] = {}
     report = LoadReport(weights.kind, [], {}, [], [], {})

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from maskrcnn.config import Config
 from maskrcnn.model import MaskRCNN
 from maskrcnn.weights.checkpoint import build, check_finite, is_own, read_checkpoint, unwrapped
 from maskrcnn.weights.coco import COCO_CLASSES
+from maskrcnn.weights.detectron2 import is_detectron2, read_detectron2
 from maskrcnn.weights.download import PUBLISHED, published_file
+from maskrcnn.weights.matterport import is_detector, read_keras_resnet50, read_matterport
 from maskrcnn.weights.torchvision import (
     COUNTER,
     backbone_of,
@@ -23,6 +26,7 @@ from maskrcnn.weights.torchvision import (
     without_unused_classes,
 )
 
+KERAS = (".h5", ".hdf5")
 OWN = "a model of this project"
 REMEDY = "give a checkpoint of train.py, of torchvision's Mask R-CNN with FPN or of its ResNet"
 Source = str | os.PathLike[str] | Mapping[str, Any]
@@ -45,14 +49,19 @@ def source_of(text: str) -> str | Path:
     return text if text in PUBLISHED else Path(text)
 
 
-def read_weights(source: Source, backbone: str = "resnet50") -> Weights:
-    """source: a path, one of PUBLISHED, or the content of a checkpoint; backbone: of imagenet. Raises ValueError, naming the
-    file, if it cannot be read or holds no weights."""
+def read_weights(source: Source, target: Config | None = None) -> Weights:
+    """source: a path, one of PUBLISHED, or the content of a checkpoint; target: of the model that they are for. Raises
+    ValueError, naming the file, if it cannot be read or holds no weights."""
     if isinstance(source, Mapping):
         return _of_checkpoint("the state dict", source)
     if isinstance(source, str) and source in PUBLISHED:
+        backbone = (target or Config()).backbone
         return _of_checkpoint(source, read_checkpoint(published_file(source, backbone)))
     path = Path(source)
+    if path.suffix in KERAS and path.is_file():
+        return _of_keras(path, target or Config())
+    if path.suffix == ".pkl" and path.is_file():
+        return _of_detectron2(path)
     return _of_checkpoint(str(path), read_checkpoint(path))
 
 
@@ -75,14 +84,27 @@ def load_checkpoint(source: Source) -> tuple[MaskRCNN, dict[str, Any]]:
 
 def trained_on(source: Source) -> list[str]:
     """Fingerprints of the images that a checkpoint of train.py was trained on; [] if it does not record them."""
+    if isinstance(source, str | os.PathLike) and (source in PUBLISHED or Path(source).suffix in (*KERAS, ".pkl")):
+        return []
     return list(read_weights(source).extra.get("trained_on", ()))
 
 
 def preset_for(source: Source) -> str:
-    """Which of train.py's presets makes a model that the weights fit. Raises ValueError as `read_weights`."""
+    """Which of train.py's presets makes a model that the weights fit; "weights": their own config, of other programs.
+    Raises ValueError as `read_weights`."""
+    if isinstance(source, str) and source == "imagenet":
+        return "torchvision"
+    if (
+        isinstance(source, str | os.PathLike)
+        and Path(source).suffix in (".h5", ".hdf5")
+        and not is_detector(Path(source))
+    ):
+        return "torchvision"
     weights = read_weights(source)
     if weights.config is None:
         return "torchvision"  # a classifier, with the statistics of its BatchNorm
+    if weights.kind != OWN:
+        return "weights"
     by_norm = {"frozen_batchnorm": "torchvision", "batchnorm": "torchvision_v2"}
     small = "small" if weights.config.get("backbone") == "resnet18" else "lisc"
     return by_norm.get(str(weights.config.get("norm")), small)
@@ -99,15 +121,37 @@ def _of_checkpoint(where: str, checkpoint: Mapping[str, Any]) -> Weights:
         has = f"its entries are {', '.join(map(str, list(found)[:3]))}, ..." if found else "it is empty"
         raise ValueError(f"{where}: holds no weights ({has}); {REMEDY}")
     check_finite(where, tensors)
+    if is_detectron2(tensors):
+        return _of_detectron2(found)
     state = dict(translate(name, value) for name, value in tensors.items())
     if is_torchvision(tensors) and (detector := detector_config(state)):
         kind, config = detector
         state, config = without_unused_classes(state, config)
         if config.norm == "frozen_batchnorm":
             state = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
-        names = config.class_names if config.class_names == COCO_CLASSES else ()
-        return Weights(state, kind, config.to_dict(), names)
+        return Weights(state, kind, config.to_dict(), _known_names(config))
     backbone = backbone_of(state)
     return Weights(
         state, f"torchvision's {backbone}" if backbone and "fc.weight" in state else "weights without a config"
     )
+
+
+def _of_detectron2(source: Source) -> Weights:
+    config, state, _ = read_detectron2(source)
+    kind = f"detectron2's Mask R-CNN ({config.backbone}, {config.architecture})"
+    return Weights(state, kind, config.to_dict(), _known_names(config))
+
+
+def _of_keras(path: Path, target: Config) -> Weights:
+    """Matterport's Mask R-CNN, or the ResNet-50 of Keras, changed to suit the target's normalisation."""
+    if is_detector(path):
+        config, state = read_matterport(path)
+        return Weights(state, f"Matterport's Mask R-CNN ({config.backbone})", config.to_dict(), _known_names(config))
+    if not target.stride_in_1x1:
+        raise ValueError(f"{path}: Keras' ResNet-50 has its stride in the 1x1; add --override stride_in_1x1=true")
+    return Weights(read_keras_resnet50(path, target.norm_eps, target.image_mean, target.image_std), "Keras' ResNet-50")
+
+
+def _known_names(config: Config) -> tuple[str, ...]:
+    """Of the classes, if they are COCO's: others have numbers for names."""
+    return config.class_names if config.class_names == COCO_CLASSES else ()

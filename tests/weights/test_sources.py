@@ -156,8 +156,8 @@ def test_weights_that_are_not_finite_are_refused(first, tmp_path):
 
 
 def test_the_preset_is_the_one_that_the_weights_fit(first, second, tmp_path):
-    assert preset_for(first.state_dict()) == "torchvision"
-    assert preset_for(second.state_dict()) == "torchvision_v2"
+    assert preset_for(first.state_dict()) == preset_for(second.state_dict()) == "weights"  # their own config
+    assert preset_for("imagenet") == "torchvision"
     assert preset_for(resnet18(weights=None).state_dict()) == "torchvision"
     options = {"box_head_dim": 8, "mask_head_channels": 32, "fpn_channels": 32}
     for preset, backbone in (("small", "resnet18"), ("lisc", "resnet34")):
