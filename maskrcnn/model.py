@@ -39,9 +39,7 @@ class MaskRCNN(nn.Module):
         self.transform = ImageTransform(
             c.min_size, c.max_size, c.image_mean, c.image_std, c.size_divisible, c.mask_interpolation, c.antialias
         )
-        resnet = ResNet(
-            c.backbone, norm, c.stride_in_1x1, c.frozen_stages, c.zero_init_residual, c.pool_padding_at_end
-        )
+        resnet = ResNet(c.backbone, norm, c.stride_in_1x1, c.frozen_stages, c.zero_init_residual, c.pool_padding_at_end)
         architecture = ARCHITECTURES[c.architecture]
         self.backbone = architecture.backbone(c, resnet)
 
@@ -60,7 +58,9 @@ class MaskRCNN(nn.Module):
 
         roi_sampler = BalancedSampler(c.box_batch_size_per_image, c.box_positive_fraction)
         self.roi_sampler = RoISampler(c.box_fg_iou_thresh, roi_sampler)
-        self.roi_pooler = RoIPooler(c.roi_align_half_pixel, c.pooler_sampling_ratio, c.canonical_box_size, c.roi_pooling)
+        self.roi_pooler = RoIPooler(
+            c.roi_align_half_pixel, c.pooler_sampling_ratio, c.canonical_box_size, c.roi_pooling
+        )
 
         heads = architecture.heads(c, self.backbone, self.roi_pooler)
         self.roi_extractor, self.box_head, self.mask_head, self.mask_loss = heads

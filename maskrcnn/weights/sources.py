@@ -53,16 +53,16 @@ def read_weights(source: Source, target: Config | None = None) -> Weights:
     """source: a path, one of PUBLISHED, or the content of a checkpoint; target: of the model that they are for. Raises
     ValueError, naming the file, if it cannot be read or holds no weights."""
     if isinstance(source, Mapping):
-        return _of_checkpoint("the state dict", source)
+        return _of_checkpoint("the state dict", source, target)
     if isinstance(source, str) and source in PUBLISHED:
         backbone = (target or Config()).backbone
-        return _of_checkpoint(source, read_checkpoint(published_file(source, backbone)))
+        return _of_checkpoint(source, read_checkpoint(published_file(source, backbone)), target)
     path = Path(source)
     if path.suffix in KERAS and path.is_file():
         return _of_keras(path, target or Config())
     if path.suffix == ".pkl" and path.is_file():
         return _of_detectron2(path)
-    return _of_checkpoint(str(path), read_checkpoint(path))
+    return _of_checkpoint(str(path), read_checkpoint(path), target)
 
 
 def load_checkpoint(source: Source) -> tuple[MaskRCNN, dict[str, Any]]:
@@ -110,7 +110,7 @@ def preset_for(source: Source) -> str:
     return by_norm.get(str(weights.config.get("norm")), small)
 
 
-def _of_checkpoint(where: str, checkpoint: Mapping[str, Any]) -> Weights:
+def _of_checkpoint(where: str, checkpoint: Mapping[str, Any], target: Config | None) -> Weights:
     if is_own(checkpoint):
         extra = {name: value for name, value in checkpoint.items() if name not in ("config", "model")}
         config = checkpoint["config"]
@@ -126,7 +126,8 @@ def _of_checkpoint(where: str, checkpoint: Mapping[str, Any]) -> Weights:
     state = dict(translate(name, value) for name, value in tensors.items())
     if is_torchvision(tensors) and (detector := detector_config(state)):
         kind, config = detector
-        state, config = without_unused_classes(state, config)
+        if target is None or target.num_classes != config.num_classes:
+            state, config = without_unused_classes(state, config)
         if config.norm == "frozen_batchnorm":
             state = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
         return Weights(state, kind, config.to_dict(), _known_names(config))
