@@ -429,7 +429,9 @@ def test_small_cells_in_a_large_image_are_kept_beside_a_clump(tmp_path):
     assert len(sample(images, "clump").regions) == 31
 
 
-@pytest.mark.parametrize(("train", "val", "words"), [(1, 1, ""), (1, 0, "0 to validate on; both sides need some"), (6, 2, "")])
+@pytest.mark.parametrize(
+    ("train", "val", "words"), [(1, 1, ""), (1, 0, "0 to validate on; both sides need some"), (6, 2, "")]
+)
 def test_tiny_sets_are_split_or_it_is_said_why_not(tmp_path, train, val, words):
     for side, count in (("train", train), ("val", val)):
         for k in range(count):

@@ -1,0 +1,56 @@
+"""Weights that others have trained, in the commands: begin with them, part by part, and predict with them."""
+
+import pytest
+import torch
+from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+from maskrcnn.weights import load_checkpoint, read_weights
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A file of torchvision's Mask R-CNN, with a ResNet-18."""
+    torch.manual_seed(0)
+    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None)
+    path = tmp_path_factory.mktemp("published") / "model.pth"
+    torch.save(TorchvisionMaskRCNN(backbone, num_classes=4).state_dict(), path)
+    return path
+
+
+def test_training_begins_with_them_and_moves_what_it_is_told_to(published, smears, tmp_path, run):
+    result = run(
+        "train.py", "--data", smears, "--weights", published, "--schedule", "heads:1,5+:1", "--out", tmp_path / "run",
+        "--override", "min_size=96", "--override", "max_size=160", "--ema-decay", 0,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "torchvision's maskrcnn_resnet18_fpn: " in result.stdout
+    assert "6 skipped, 6 missing, 0 unexpected" in result.stdout  # the last layers, of other classes
+    before = read_weights(published).state
+    model, saved = load_checkpoint(tmp_path / "run/last.pt")
+    assert model.config.norm == "frozen_batchnorm"
+    assert model.config.backbone == "resnet18"
+    assert len(saved["history"]) == saved["history"][-1]["epoch"] == 2
+    resnet = model.backbone.resnet
+    changed = [
+        any(not value.equal(before[f"backbone.resnet.{stage}.{name}"]) for name, value in part.named_parameters())
+        for stage, part in resnet.named_children()
+    ]
+    assert changed == [False, False, False, False, True]  # of stem, res2 .. res5
+
+
+def test_they_predict_as_they_are(published, smears, tmp_path, call, capsys):
+    image = smears / "val/image/Neutrophil/Neutrophil_9.png"
+    code, errors = call("predict.py", "--checkpoint", published, image, "--out", tmp_path / "out")
+    assert code == 0, errors
+    header = (tmp_path / "out/differential.csv").read_text(encoding="utf-8-sig").splitlines()[0]
+    assert header.startswith("file,cells,1,2,3,")
+
+
+def test_a_schedule_has_epochs_of_its_own(smears, tmp_path, call):
+    code, said = call("train.py", "--data", smears, "--schedule", "heads:1", "--epochs", 3, "--out", tmp_path / "run")
+    assert code == 2
+    assert "argument --schedule: says the epochs itself" in said
+    code, said = call("train.py", "--data", smears, "--schedule", "heads", "--out", tmp_path / "run")
+    assert code == 2
+    assert "such as heads:20" in said
