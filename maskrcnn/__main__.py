@@ -1,13 +1,14 @@
-"""The console command: maskrcnn predict ... or maskrcnn evaluate ..., or the same with python -m maskrcnn."""
+"""The console command: maskrcnn predict, maskrcnn evaluate or maskrcnn export, or the same with python -m maskrcnn."""
 
 import argparse
 import sys
 
 from maskrcnn import __version__
 from maskrcnn.evaluation import compare
+from maskrcnn.export import command as export
 from maskrcnn.inference import predict
 
-COMMANDS = {"predict": predict, "evaluate": compare}
+COMMANDS = {"predict": predict, "evaluate": compare, "export": export}
 
 
 def main() -> int:
