@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import math
 import shlex
 import sys
@@ -25,6 +26,7 @@ from data.splits import Splits, check_same_images, fingerprints, k_fold, overlap
 from data.synthetic.dataset import resolve_data
 from data.synthetic.pretraining import pretraining_set, shown_classes
 from maskrcnn import Config, MaskRCNN
+from maskrcnn.config import PAPER_PRESETS
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.evaluation.validate import selection_metric, validate
@@ -254,12 +256,15 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
         "torchvision": Config.torchvision,
         "torchvision_v2": Config.torchvision_v2,
         "weights": lambda: config_of_weights(args.weights),
+        **{name: functools.partial(Config.paper, name) for name in PAPER_PRESETS},
     }
     if args.trainable:
         overrides = {"frozen_stages": FROZEN_STAGES[args.trainable], **overrides}
     config = dataclasses.replace(presets[args.preset](), class_names=dataset.class_names, **overrides)
     if config.norm == "frozen_batchnorm" and not args.weights:
-        raise ValueError("frozen BatchNorm is not trained: give --weights with its statistics, or use --preset lisc")
+        raise ValueError(
+            "frozen BatchNorm is not trained: give --weights with its statistics, such as imagenet, or use --preset lisc"
+        )
     model = MaskRCNN(config)
     if args.weights:
         print(f"{args.weights}: {load(model, args.weights)}")

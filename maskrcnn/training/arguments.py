@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn import __version__
+from maskrcnn.config import PAPER_PRESETS
 from maskrcnn.inference.arguments import (
     add_renamed_options,
     fraction,
@@ -203,10 +204,11 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--preset",
-        choices=("lisc", "small", "torchvision", "torchvision_v2"),
+        choices=("lisc", "small", "torchvision", "torchvision_v2", *PAPER_PRESETS),
         help="lisc: ResNet-50, small images, GroupNorm, random weights; small: ResNet-18, half of the RoIs, boxes and masks "
         "shared by all classes, over 1.5 times as fast; torchvision: 800 pixels, frozen BatchNorm, for published weights; "
-        "torchvision_v2: for --weights coco_v2 (default: lisc, or that which --weights fit)",
+        "torchvision_v2: for --weights coco_v2; R50-C4 and the others: the paper's models, for --weights imagenet (default: "
+        "lisc, or that which --weights fit)",
     )
     learn = group.add_mutually_exclusive_group()
     learn.add_argument(

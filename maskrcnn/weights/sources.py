@@ -28,7 +28,7 @@ from maskrcnn.weights.torchvision import (
 
 KERAS = (".h5", ".hdf5")
 OWN = "a model of this project"
-REMEDY = "give a checkpoint of train.py, of torchvision's Mask R-CNN with FPN or of its ResNet"
+REMEDY = "give a checkpoint of train.py, a Mask R-CNN of torchvision, detectron2 or Matterport, or a ResNet of torchvision"
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
 
@@ -94,11 +94,7 @@ def preset_for(source: Source) -> str:
     Raises ValueError as `read_weights`."""
     if isinstance(source, str) and source == "imagenet":
         return "torchvision"
-    if (
-        isinstance(source, str | os.PathLike)
-        and Path(source).suffix in (".h5", ".hdf5")
-        and not is_detector(Path(source))
-    ):
+    if isinstance(source, str | os.PathLike) and Path(source).suffix in KERAS and not is_detector(Path(source)):
         return "torchvision"
     weights = read_weights(source)
     if weights.config is None:

@@ -26,27 +26,10 @@ TINY = {
     "rpn_post_nms_top_n_test": 100,
 }
 NARROW = {**TINY, "box_head_dim": 64, "fpn_channels": 32, "mask_head_channels": 32}
-CONFIGS = {
-    "torchvision": Config.torchvision(6, **NARROW),
-    "lisc": Config.lisc(zero_init_residual=False, **NARROW),
-}
+TORCHVISION = Config.torchvision(6, **NARROW)
+LISC = Config.lisc(zero_init_residual=False, **NARROW)
 # Enlarged, of the model's size, reduced and limited by the longer side; none of them square.
 SIZES = ((80, 64), (96, 128), (192, 400))
-
-
-@pytest.fixture(scope="module")
-def exported(scattered, tmp_path_factory):
-    """preset -> the model and the path of its file; each is written once, which takes a while."""
-    done = {}
-
-    def make(preset):
-        if preset not in done:
-            path = tmp_path_factory.mktemp(preset) / "m.onnx"
-            done[preset] = scattered(CONFIGS[preset]), path
-            export_onnx(*done[preset])
-        return done[preset]
-
-    return make
 
 
 def detect(session, image):
@@ -69,10 +52,11 @@ def assert_the_same(actual, expected):
     torch.testing.assert_close(actual.masks, expected["masks"][nearest], atol=5e-3, rtol=0)
 
 
-@pytest.mark.parametrize("preset", CONFIGS)
 @torch.inference_mode()
-def test_onnx_runtime_detects_as_the_model_does_in_images_of_any_size(preset, exported):
-    model, path = exported(preset)
+def test_onnx_runtime_detects_as_the_model_does_in_images_of_any_size(scattered, tmp_path):
+    """All that one file has to show is in this one test, as to write it takes most of a minute."""
+    model, path = scattered(LISC), tmp_path / "m.onnx"
+    export_onnx(model, path)
     session = onnxruntime.InferenceSession(path)
     assert [(i.name, i.shape) for i in session.get_inputs()] == [("image", [3, "height", "width"])]
     for image in smooth_images(*SIZES):
@@ -81,9 +65,13 @@ def test_onnx_runtime_detects_as_the_model_does_in_images_of_any_size(preset, ex
         pasted = paste_masks(actual.roi_masks[:, 0], actual.mask_rois, image.shape[1:])[:, None]
         torch.testing.assert_close(pasted, actual.masks, atol=1e-4, rtol=0)
 
+    # The names of the classes and the config are in it, and so are the weights.
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["class_names"])[4] == "neutrophil"
+    assert Config.from_dict(json.loads(metadata["config"])) == LISC
+    assert list(path.parent.iterdir()) == [path]
 
-def test_an_image_without_detections_gives_empty_outputs(exported, tmp_path):
-    _, path = exported("lisc")
+    # An image without detections gives empty outputs.
     graph = onnx.load(path)
     (bias,) = (value for value in graph.graph.initializer if value.name == "model.box_head.class_logits.bias")
     bias.CopyFrom(onnx.helper.make_tensor(bias.name, onnx.TensorProto.FLOAT, [6], [100.0, 0, 0, 0, 0, 0]))
@@ -91,23 +79,14 @@ def test_an_image_without_detections_gives_empty_outputs(exported, tmp_path):
     shapes = [tuple(values.shape) for values in found]
     assert shapes == [(0, 4), (0,), (0,), (0, 1, 50, 70), (0, 1, 28, 28), (0, 4)]
 
-
-def test_the_file_names_the_classes_and_the_config(exported):
-    _, path = exported("lisc")
-    metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["class_names"])[4] == "neutrophil"
-    assert Config.from_dict(json.loads(metadata["config"])) == CONFIGS["lisc"]
-    assert list(path.parent.iterdir()) == [path]  # the weights are in it
-
-
-def test_exporting_leaves_the_model_as_it_was(exported):
-    model, _ = exported("lisc")
+    # The model is as it was.
     assert type(model.backbone.resnet.stem.norm) is not nn.GroupNorm
     assert model.backbone.resnet.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)
     assert type(model.roi_extractor.pooler).__name__ == "RoIPooler"
 
 
 VARIANTS = {
+    "torchvision": TORCHVISION,
     "second version": Config.torchvision_v2(6, **NARROW),
     "small": Config.small(**NARROW),
     "paper": Config(**NARROW),
@@ -126,7 +105,7 @@ def test_what_is_exported_computes_what_the_model_does(config, scattered):
 
 
 def test_another_pooling_than_roi_align_is_refused_by_name(tmp_path):
-    model = MaskRCNN(replace(CONFIGS["torchvision"], roi_pooling="crop_and_resize"))
+    model = MaskRCNN(replace(TORCHVISION, roi_pooling="crop_and_resize"))
     with pytest.raises(ValueError, match="roi_pooling='crop_and_resize' has no counterpart in ONNX"):
         export_onnx(model, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -138,7 +117,7 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(monkeypatch, tmp_pat
         "maskrcnn.export.installed.find_spec", lambda name: None if name == "onnxscript" else found(name)
     )
     with pytest.raises(ValueError, match=r"^onnxscript is not installed: pip install '\.\[export\]'$"):
-        export_onnx(MaskRCNN(CONFIGS["torchvision"]), tmp_path / "m.onnx")
+        export_onnx(MaskRCNN(TORCHVISION), tmp_path / "m.onnx")
 
 
 # The operators one by one.

@@ -62,16 +62,15 @@ def image():
 
 
 @torch.inference_mode()
-def test_the_second_version_detects_as_torchvisions(second, image, tmp_path):
+def test_the_second_version_detects_as_torchvisions(second, image):
     """Numbers that COCO never gave to an object have no output here, so they must not win there."""
     unused = sorted(set(range(1, 91)) - set(COCO_NAMES))
     second.roi_heads.box_predictor.cls_score.bias[unused] = -100
-    torch.save(second.state_dict(), tmp_path / "model.pth")
-    model, extra = load_checkpoint(tmp_path / "model.pth")
+    model, extra = load_checkpoint(second.state_dict())
     assert extra == {}
     assert model.config.class_names == COCO_CLASSES
     model = MaskRCNN(replace(model.config, **SIZE)).eval()
-    report = load(model, tmp_path / "model.pth")
+    report = load(model, second.state_dict())
     assert [report.missing, report.unexpected, report.skipped] == [[], [], {}]
     assert report.kind == "torchvision's maskrcnn_resnet50_fpn_v2"
     logits = []
@@ -108,9 +107,8 @@ def test_a_detector_of_a_few_classes_is_built_from_its_shapes(first, tmp_path):
     ],
     ids=["DataParallel", "compile", "Lightning", "references", "average"],
 )
-def test_wrappers_are_read_through(first, wrap, tmp_path):
-    torch.save(wrap(first.state_dict()), tmp_path / "model.pth")
-    weights = read_weights(tmp_path / "model.pth")
+def test_wrappers_are_read_through(first, wrap):
+    weights = read_weights(wrap(first.state_dict()))
     assert weights.kind == "torchvision's maskrcnn_resnet50_fpn"
     assert weights.state.keys() == read_weights(first.state_dict()).state.keys()
 
