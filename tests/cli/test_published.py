@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torchvision.models import resnet50
 from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
@@ -40,19 +39,11 @@ def test_training_begins_with_them_and_moves_what_it_is_told_to(published, smear
     assert changed == [False, False, False, False, True]  # of stem, res2 .. res5
 
 
-def test_the_papers_c4_model_begins_with_a_classifier(smears, tmp_path, train):
-    classifier = resnet50(weights=None).state_dict()
-    torch.save(classifier, tmp_path / "resnet50.pth")
-    result = train(
-        "--data", smears, "--weights", tmp_path / "resnet50.pth", "--preset", "R50-C4", "--epochs", 1,
-        "--override", "min_size=64", "--override", "max_size=96", "--out", tmp_path / "run",
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert "torchvision's resnet50: " in result.stdout
-    model, _ = load_checkpoint(tmp_path / "run")
-    assert model.config.architecture == "c4"
-    assert model.backbone.resnet.stem.conv.weight.equal(classifier["conv1.weight"])  # frozen
-    assert not model.backbone.resnet.res5[0].conv1.weight.equal(classifier["layer4.0.conv1.weight"])
+def test_the_papers_models_are_presets_that_need_weights(smears, tmp_path, call):
+    code, said = call("train.py", "--data", smears, "--preset", "R50-C4", "--out", tmp_path / "run")
+    assert code == 2
+    assert "give --weights with its statistics, such as imagenet" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_they_predict_as_they_are(published, smears, tmp_path, call, capsys):
