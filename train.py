@@ -7,7 +7,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -250,7 +250,7 @@ def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[s
     """A model with random weights or those of --weights. Raises ValueError if they cannot be read."""
     size = overrides.get("min_size", size_for_cells(dataset))
     fitted = {"min_size": size, "max_size": 2 * size}
-    presets = {
+    presets: dict[str, Callable[[], Config]] = {
         "lisc": lambda: Config.lisc(**fitted),
         "small": lambda: Config.small(**fitted),
         "torchvision": Config.torchvision,

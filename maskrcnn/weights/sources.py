@@ -28,7 +28,9 @@ from maskrcnn.weights.torchvision import (
 
 KERAS = (".h5", ".hdf5")
 OWN = "a model of this project"
-REMEDY = "give a checkpoint of train.py, a Mask R-CNN of torchvision, detectron2 or Matterport, or a ResNet of torchvision"
+REMEDY = (
+    "give a checkpoint of train.py, a Mask R-CNN of torchvision, detectron2 or Matterport, or a ResNet of torchvision"
+)
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
 
