@@ -136,9 +136,9 @@ def fpn_heads(c: Config, backbone: Backbone, pooler: RoIPooler) -> Heads:
         backbone.channels, c.box_pooler_resolution, c.box_head_dim, c.num_classes, c.class_agnostic_boxes,
         c.box_head_num_convs, norm,
     )  # fmt: skip
-    mask_head, mask_loss = MASK_HEADS[c.mask_head](c, backbone)
+    mask_head, loss = MASK_HEADS[c.mask_head](c, backbone)
     extractor = FPNRoIExtractor(pooler, backbone.roi_levels, c.box_pooler_resolution, c.mask_pooler_resolution)
-    return Heads(extractor, box_head, mask_head, mask_loss)
+    return Heads(extractor, box_head, mask_head, loss)
 
 
 def c4_backbone(c: Config, resnet: ResNet) -> Backbone:

@@ -10,7 +10,7 @@ from typing import Any
 
 from maskrcnn.evaluation.label_maps import SHOWN, pair_label_maps, read_label_map
 from maskrcnn.evaluation.matching import Matching, compare_label_maps, total
-from maskrcnn.inference.arguments import plural
+from maskrcnn.inference.arguments import plural, some
 from maskrcnn.inference.image_io import ImageError, readable
 
 DESCRIPTION = "Compare label maps of any program, such as StarDist, cellpose or maskrcnn predict, with the true ones."
@@ -46,9 +46,11 @@ def run(args: argparse.Namespace, prog: str) -> int:
             raise ValueError(f"{args.out}: is a folder; name a file in it, such as {args.out / 'figures.json'}")
         pairs, left_out = pair_label_maps(args.truth, args.prediction)
         if left_out:
-            shown = ", ".join(readable(path) for path in left_out[:SHOWN]) + ", ..." * (len(left_out) > SHOWN)
             reason = "others in the folder are named as label maps"
-            print(f"{prog}: left out {plural(len(left_out), 'file')}, since {reason}: {shown}", file=sys.stderr)
+            print(
+                f"{prog}: left out {plural(len(left_out), 'file')}, since {reason}: {some(left_out, SHOWN)}",
+                file=sys.stderr,
+            )
         compared = [compare_files(*pair) for pair in pairs]
         all_images = total(compared)
         print(format_matchings(all_images, len(pairs)))

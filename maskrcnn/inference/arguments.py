@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from maskrcnn.inference.image_io import readable
 from maskrcnn.weights import source_of
 
 
@@ -57,6 +58,11 @@ def natural(text: str) -> int:
 def plural(count: int, noun: str) -> str:
     """ "1 cell", "2 cells" """
     return f"{count} {noun}" + "s" * (count != 1)
+
+
+def some(names: Sequence[object], most: int) -> str:
+    """ "a, b, ...": the first of some files or names, as they can be printed."""
+    return ", ".join(readable(str(name)) for name in names[:most]) + ", ..." * (len(names) > most)
 
 
 def add_renamed_options(parser: argparse.ArgumentParser, renamed: Mapping[str, str]) -> None:

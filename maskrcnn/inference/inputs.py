@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from maskrcnn.inference.image_io import IMAGE_EXTENSIONS, ImageError, readable
+from maskrcnn.inference.arguments import some
+from maskrcnn.inference.image_io import IMAGE_EXTENSIONS, ImageError
 
 RESULTS = r"_(overlay|splash|preview|outlines|flows|probs?|cp_output)$"  # ours and cellpose's
 FIGURES = ("colours", "contact-sheet")
@@ -121,8 +122,7 @@ def _shows_areas(file: Path, even_in_colour: bool) -> bool:
 
 
 def _note(kind: str, files: Sequence[Path]) -> str:
-    shown = ", ".join(readable(file) for file in files[:2]) + ", ..." * (len(files) > 2)
-    return f"{len(files)} {kind} ({shown})"
+    return f"{len(files)} {kind} ({some(files, most=2)})"
 
 
 def outputs(found: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:

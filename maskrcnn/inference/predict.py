@@ -13,7 +13,6 @@ from maskrcnn.inference.arguments import plural
 from maskrcnn.inference.colours import ColourRange, as_shown, colour_quantiles
 from maskrcnn.inference.device import best_device
 from maskrcnn.inference.export import Found, Options, PredictionWriter
-from maskrcnn.inference.export.finished import digest_of
 from maskrcnn.inference.export.pictures import check_installed
 from maskrcnn.inference.export.settings import Results
 from maskrcnn.inference.image_io import ImageError, load_image, readable
@@ -23,6 +22,7 @@ from maskrcnn.inference.predictor import Predictor
 from maskrcnn.inference.scale import TrainingScale
 from maskrcnn.weights import load_checkpoint
 from maskrcnn.weights.coco import COCO_CLASSES
+from maskrcnn.weights.download import digest_of
 
 MANY = 12  # classes: more are not all listed
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maskrcnn.images import Size, image_size
-from maskrcnn.inference.arguments import plural
+from maskrcnn.inference.arguments import plural, some
 from maskrcnn.inference.colours import Light
 from maskrcnn.inference.detect import predict
 from maskrcnn.inference.estimate import estimate_diameter, some_images
@@ -71,7 +71,7 @@ class Predictor:
                 others.append(image["file"])
         warnings = [self.known.warning(diameters)] if self.known and count else []
         if 0 < len(others) < count:
-            shown = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
+            shown = some(others, SHOWN)
             warnings.append(
                 f"warning: in {len(others)} of {count} images ({shown}) the cells found are much smaller or larger than "
                 "those of training. One call has one scale: predict images of another magnification by themselves"

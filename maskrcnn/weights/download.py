@@ -26,7 +26,7 @@ def published_file(name: str, backbone: str = "resnet50") -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path, digest = folder / file, Path(file).stem.rpartition("-")[2]
     if path.is_file():
-        if not _sha256(path).startswith(digest):
+        if not digest_of(path).startswith(digest):
             raise ValueError(f"{path}: not the published file, probably cut off; delete it, and it is fetched again")
         return path
     try:
@@ -40,9 +40,10 @@ def published_file(name: str, backbone: str = "resnet50") -> Path:
     return path
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file. Raises OSError."""
+    with file.open("rb") as content:
+        digest = hashlib.sha256()
+        while block := content.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -5,7 +5,6 @@ and one that is cut off is dropped when the run goes on.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -68,15 +67,6 @@ class FinishedImages:
             with replacing(self.path) as file:
                 file.writelines(line_of(image) for image in self if is_kept(image))
         return dropped
-
-
-def digest_of(file: Path) -> str:
-    """SHA-256 of a file. Raises OSError."""
-    with file.open("rb") as content:
-        digest = hashlib.sha256()
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def line_of(image: FinishedImage) -> str:
