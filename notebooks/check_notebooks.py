@@ -97,6 +97,7 @@ def main() -> int:
     trained_model()
     print(f"the model of the lessons: {time.monotonic() - begun:.0f} s", flush=True)
     paths = [path for path in sorted(FOLDER.glob("*.ipynb")) if path.name.startswith(tuple(args.names or [""]))]
+    paths.sort(key=lambda path: "training" not in path.name)  # as long as all others together: they run beside it
     with ThreadPoolExecutor(AT_ONCE) as pool:
         are_good = list(pool.map(functools.partial(check, write=args.write), paths))
     return 0 if all(are_good) else 1

@@ -48,7 +48,7 @@ def report(title: str, differences: dict[str, tuple[float, float]]) -> None:
         assert difference <= allowed, name
 
 
-@pytest.mark.parametrize(("num_classes", "min_size", "max_size"), [(91, 512, 853), (6, 320, 533)])
+@pytest.mark.parametrize(("num_classes", "min_size", "max_size"), [(91, 256, 427), (6, 320, 533)])
 @torch.inference_mode()
 def test_every_stage_of_detection_agrees(num_classes, min_size, max_size):
     theirs, ours = both(num_classes, min_size, max_size)

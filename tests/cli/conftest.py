@@ -4,6 +4,8 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,17 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """A script in a process of its own."""
+    """A script as a user calls it, but within this process: a new one imports torch for longer than the tiny models train."""
 
-    def start(script: str, *arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    def start(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [script, *map(str, arguments)]
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as errors:
+            patch.setattr(sys, "argv", command)
+            try:
+                code = runpy.run_path(str(ROOT / script))["main"]()
+            except SystemExit as exit_:
+                code = exit_.code
+        return subprocess.CompletedProcess(command, code, out.getvalue(), errors.getvalue())
 
     return start
 
@@ -32,16 +40,12 @@ def train(run) -> Run:
 
 
 @pytest.fixture
-def call(capsys, monkeypatch):
-    """A script within this process, which is quicker: its exit code, and what it wrote to stderr."""
+def call(run) -> Callable[..., tuple[object, str]]:
+    """A script's exit code, and what it wrote to stderr."""
 
     def main(script: str, *arguments: object) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        try:
-            code = runpy.run_path(str(ROOT / script))["main"]()
-        except SystemExit as exit_:
-            code = exit_.code
-        return code, capsys.readouterr().err
+        result = run(script, *arguments)
+        return result.returncode, result.stderr
 
     return main
 

@@ -1,5 +1,6 @@
 """train.py as a user calls it."""
 
+import functools
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from data.synthetic.dataset import write_dataset
+from data.synthetic.pretraining import pretraining_set
 from maskrcnn.config import LISC_CLASSES
 from maskrcnn.weights import load_checkpoint, save_checkpoint
 
@@ -108,23 +110,13 @@ def test_a_run_is_not_resumed_with_other_images_but_wherever_they_lie(smears, tm
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
-def test_practice_comes_first_and_is_part_of_the_run(smears, tmp_path, call, run):
-    result = run(
-        "train.py",
-        "--data",
-        smears,
-        "--out",
-        tmp_path / "run",
-        "--epochs",
-        2,
-        "--pretrain-fraction",
-        0.5,
-        "--ema-decay",
-        0.5,
-    )
+def test_practice_comes_first_and_is_part_of_the_run(smears, tmp_path, call, train, monkeypatch):
+    few = functools.partial(pretraining_set, cells=60)  # of 1200, which take longer to draw than all else takes
+    monkeypatch.setattr("data.synthetic.pretraining.pretraining_set", few)
+    result = train("--data", smears, "--out", tmp_path / "run", "--epochs", 2, "--pretrain-fraction", 0.5, "--ema-decay", 0.5)
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    # Two epochs of two steps are half of the run; practice, with hundreds of fields, ends after the other half.
+    # Two epochs of two steps are half of the run; practice, with 20 fields, ends after the other half.
     assert (lines[0]["pretraining"], lines[0]["step"]) == (True, 4)
     assert not any(line["pretraining"] for line in lines[1:])
     assert lines[-1]["step"] == 8  # in one or two validations, by how long they take
@@ -275,7 +267,7 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(smears, tmp_path, run)
     def heed_ctrl_c() -> None:  # a job in the background of a shell inherits that it is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    command += ["--epochs", "30", "--pretrain-fraction", "0"]
+    command += ["--preset", "small", "--epochs", "30", "--pretrain-fraction", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as process:
         validations = (line for line in process.stdout if line.startswith("epoch "))
         next(validations), next(validations)
