@@ -181,9 +181,9 @@ def test_what_cannot_be_trained_says_why(smears, tmp_path, arguments, message, c
 
 
 def test_minutes_that_are_over_before_the_first_step_are_too_few(smears, tmp_path, train):
-    result = train("--data", smears, "--out", tmp_path / "run", "--minutes", 0.0001)
+    result = train("--data", smears, "--out", tmp_path / "run", "--minutes", 1e-6)
     assert result.returncode == 2
-    assert "--minutes 0.0001 ended before the first validation" in result.stderr
+    assert "--minutes 1e-06 ended before the first validation" in result.stderr
     assert "Traceback" not in result.stderr
 
 
