@@ -2,12 +2,11 @@
 
 import argparse
 import dataclasses
-import functools
 import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -26,7 +25,6 @@ from data.splits import Splits, check_same_images, fingerprints, k_fold, overlap
 from data.synthetic.dataset import resolve_data
 from data.synthetic.pretraining import pretraining_set, shown_classes
 from maskrcnn import Config, MaskRCNN
-from maskrcnn.config import PAPER_PRESETS
 from maskrcnn.evaluation.evaluate import evaluate
 from maskrcnn.evaluation.report import format_table, write_report
 from maskrcnn.evaluation.validate import selection_metric, validate
@@ -41,11 +39,11 @@ from maskrcnn.training.plots import plot_examples
 from maskrcnn.training.resume import restore, resume_state
 from maskrcnn.training.run_dir import new_run_dir, write_config, write_log
 from maskrcnn.training.schedule import FROZEN_STAGES, RunClock, Trainable, lr_at, parameter_groups, parse_schedule
-from maskrcnn.weights import load, load_checkpoint, preset_for, read_weights, save_checkpoint, trained_on
+from maskrcnn.training.start import SMALL_IMAGES, starting_config
+from maskrcnn.weights import load, load_checkpoint, preset_for, save_checkpoint, trained_on
 
 WEIGHT_DECAY = 0.05
 MAX_GRAD_NORM = 5.0
-SMALL_IMAGES = ("lisc", "small")  # presets that see images in which cells are as large as CELL_SIDE
 
 
 def train(args: argparse.Namespace) -> int:
@@ -64,13 +62,15 @@ def train(args: argparse.Namespace) -> int:
     else:
         args.out = new_run_dir(args.out, args.data)
         check_writable(args.out)
-        args.preset = args.preset or (preset_for(args.weights) if args.weights else "lisc")
+        of_weights = None
+        if not args.preset:
+            args.preset, of_weights = preset_for(args.weights) if args.weights else ("lisc", None)
         model_overrides, augmentation = read_overrides(args)
         splits = open_splits(args)
         if args.pretrain_fraction is None:
             args.pretrain_fraction = PRETRAIN_FRACTION if shown_classes(splits.train) else 0.0
         torch.manual_seed(args.seed)
-        model = new_model(args, splits.train, model_overrides)
+        model = new_model(args, of_weights, splits.train, model_overrides)
         arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
         seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
         saved = {"arguments": arguments, "history": [], "trained_on": seen, "validated_on": fingerprints(splits.val)}
@@ -240,27 +240,15 @@ def largest_size(args: argparse.Namespace) -> int:
     return int(read_overrides(args)[0].get("min_size", preset))
 
 
-def config_of_weights(weights: str) -> Config:
-    """That of another program's detector. Its threshold for detections, which may be high, is not for measuring AP."""
-    config = Config.from_dict(read_weights(weights).config or {})
-    return dataclasses.replace(config, box_score_thresh=Config.box_score_thresh)
-
-
-def new_model(args: argparse.Namespace, dataset: SmearDataset, overrides: dict[str, Any]) -> MaskRCNN:
-    """A model with random weights or those of --weights. Raises ValueError if they cannot be read."""
+def new_model(
+    args: argparse.Namespace, of_weights: Config | None, dataset: SmearDataset, overrides: dict[str, Any]
+) -> MaskRCNN:
+    """A model with random weights or those of --weights, whose own config is of_weights. Raises ValueError if they cannot be
+    read."""
     size = overrides.get("min_size", size_for_cells(dataset))
-    fitted = {"min_size": size, "max_size": 2 * size}
-    presets: dict[str, Callable[[], Config]] = {
-        "lisc": lambda: Config.lisc(**fitted),
-        "small": lambda: Config.small(**fitted),
-        "torchvision": Config.torchvision,
-        "torchvision_v2": Config.torchvision_v2,
-        "weights": lambda: config_of_weights(args.weights),
-        **{name: functools.partial(Config.paper, name) for name in PAPER_PRESETS},
-    }
     if args.trainable:
         overrides = {"frozen_stages": FROZEN_STAGES[args.trainable], **overrides}
-    config = dataclasses.replace(presets[args.preset](), class_names=dataset.class_names, **overrides)
+    config = starting_config(args.preset, of_weights, size, {"class_names": dataset.class_names, **overrides})
     if config.norm == "frozen_batchnorm" and not args.weights:
         raise ValueError(
             "frozen BatchNorm is not trained: give --weights with its statistics, such as imagenet, or use --preset lisc"

@@ -19,6 +19,7 @@ ORDER = {
         kernels
         rpn.nms roi.align images matching
         backbone rpn roi heads
+        presets
         config
         architectures
         model

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn import __version__
-from maskrcnn.config import PAPER_PRESETS
 from maskrcnn.inference.arguments import (
     add_renamed_options,
     fraction,
@@ -16,6 +15,7 @@ from maskrcnn.inference.arguments import (
     positive_int,
 )
 from maskrcnn.inference.device import PRECISIONS
+from maskrcnn.presets import PAPER_PRESETS
 from maskrcnn.training.schedule import FROZEN_STAGES, parse_schedule
 
 DATA = "data/LISC"
@@ -208,7 +208,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="lisc: ResNet-50, small images, GroupNorm, random weights; small: ResNet-18, half of the RoIs, boxes and masks "
         "shared by all classes, over 1.5 times as fast; torchvision: 800 pixels, frozen BatchNorm, for published weights; "
         "torchvision_v2: for --weights coco_v2; R50-C4 and the others: the paper's models, for --weights imagenet (default: "
-        "lisc, or that which --weights fit)",
+        "lisc; with --weights of a detector the config of that one)",
     )
     learn = group.add_mutually_exclusive_group()
     learn.add_argument(

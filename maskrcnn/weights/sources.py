@@ -91,21 +91,21 @@ def trained_on(source: Source) -> list[str]:
     return list(read_weights(source).extra.get("trained_on", ()))
 
 
-def preset_for(source: Source) -> str:
-    """Which of train.py's presets makes a model that the weights fit; "weights": their own config, of other programs.
-    Raises ValueError as `read_weights`."""
+def preset_for(source: Source) -> tuple[str, Config | None]:
+    """Which of train.py's presets makes a model that the weights fit ("weights": none of them), and, if they are of a
+    detector, its own config. Raises ValueError as `read_weights`."""
     if isinstance(source, str) and source == "imagenet":
-        return "torchvision"
+        return "torchvision", None
     if isinstance(source, str | os.PathLike) and Path(source).suffix in KERAS and not is_detector(Path(source)):
-        return "torchvision"
+        return "torchvision", None
     weights = read_weights(source)
     if weights.config is None:
-        return "torchvision"  # a classifier, with the statistics of its BatchNorm
+        return "torchvision", None  # a classifier, with the statistics of its BatchNorm
+    config = Config.from_dict(weights.config)
     if weights.kind != OWN:
-        return "weights"
+        return "weights", config
     by_norm = {"frozen_batchnorm": "torchvision", "batchnorm": "torchvision_v2"}
-    small = "small" if weights.config.get("backbone") == "resnet18" else "lisc"
-    return by_norm.get(str(weights.config.get("norm")), small)
+    return by_norm.get(config.norm, "small" if config.backbone == "resnet18" else "lisc"), config
 
 
 def _of_checkpoint(where: str, checkpoint: Mapping[str, Any], target: Config | None) -> Weights:

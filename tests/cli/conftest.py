@@ -18,11 +18,15 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """A script as a user calls it, but within this process: a new one imports torch for longer than the tiny models train."""
+    """A script as a user calls it, but within this process: a new one imports torch for longer than tiny models train."""
 
     def start(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [script, *map(str, arguments)]
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as errors:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(StringIO()) as out,
+            redirect_stderr(StringIO()) as errors,
+        ):
             patch.setattr(sys, "argv", command)
             try:
                 code = runpy.run_path(str(ROOT / script))["main"]()
@@ -83,6 +87,7 @@ def smears(tmp_path_factory, draw_smear) -> Path:
 def finished(smears, tmp_path_factory, train) -> tuple[Path, str]:
     """A run of two epochs, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    result = train("--data", smears, "--out", folder, "--epochs", 2, "--lr-decay-fraction", 0.5)
+    result = train("--data", smears, "--out", folder, "--epochs", 2, "--lr-decay-fraction", 0.5,
+                   "--override", "canonical_box_size=200")  # fmt: skip
     assert result.returncode == 0, result.stderr
     return folder, result.stdout

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,9 @@ def test_a_run_is_not_resumed_with_other_images_but_wherever_they_lie(smears, tm
 def test_practice_comes_first_and_is_part_of_the_run(smears, tmp_path, call, train, monkeypatch):
     few = functools.partial(pretraining_set, cells=60)  # of 1200, which take longer to draw than all else takes
     monkeypatch.setattr("data.synthetic.pretraining.pretraining_set", few)
-    result = train("--data", smears, "--out", tmp_path / "run", "--epochs", 2, "--pretrain-fraction", 0.5, "--ema-decay", 0.5)
+    result = train(
+        "--data", smears, "--out", tmp_path / "run", "--epochs", 2, "--pretrain-fraction", 0.5, "--ema-decay", 0.5
+    )
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     # Two epochs of two steps are half of the run; practice, with 20 fields, ends after the other half.
@@ -187,19 +190,17 @@ def test_minutes_that_are_over_before_the_first_step_are_too_few(smears, tmp_pat
     assert "Traceback" not in result.stderr
 
 
-def test_settings_and_weights_of_another_run_are_used_and_its_images_count_as_seen(
-    finished, smears, tmp_path, run, train
-):
+def test_settings_and_weights_of_another_run_are_used_and_its_images_count_as_seen(finished, smears, tmp_path, run):
     """The other run was trained on four of the six images; this one has fold 0 to validate on, and trains on the rest."""
     folder = tmp_path / "a run"  # with a space, as the folders of LISC have
-    result = train("--data", smears, "--out", folder, "--epochs", 1, "--folds", 2, "--weights", finished[0],
-                   "--override", "box_batch_size_per_image=32", "--override", "blur=0")  # fmt: skip
+    result = run("train.py", "--data", smears, "--out", folder, "--epochs", 1, "--folds", 2, "--weights", finished[0],
+                 "--override", "box_batch_size_per_image=32", "--override", "blur=0")  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "0 missing" in result.stdout
     assert "images were in the training set" in result.stderr  # those to validate on, by the other run
     assert "images were in the training set" in (folder / "report.html").read_text()
-    model, _ = load_checkpoint(folder)
-    assert model.config.box_batch_size_per_image == 32
+    config, other = (load_checkpoint(place)[0].config for place in (folder, finished[0]))
+    assert config == replace(other, box_batch_size_per_image=32)  # which is no longer that of a preset
     evaluated = run(
         "evaluate.py", "--checkpoint", folder, "--data", smears, "--split", "all", "--out", tmp_path / "all"
     )

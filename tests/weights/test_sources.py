@@ -153,15 +153,17 @@ def test_weights_that_are_not_finite_are_refused(first, tmp_path):
         load_checkpoint(tmp_path / "best.pt")
 
 
-def test_the_preset_is_the_one_that_the_weights_fit(first, second, tmp_path):
-    assert preset_for(first.state_dict()) == preset_for(second.state_dict()) == "weights"  # their own config
-    assert preset_for("imagenet") == "torchvision"
-    assert preset_for(resnet18(weights=None).state_dict()) == "torchvision"
+def test_the_preset_is_the_one_that_the_weights_fit_and_a_detector_has_a_config_of_its_own(first, second, tmp_path):
+    for model, norm, classes in ((first, "frozen_batchnorm", 3), (second, "batchnorm", 80)):
+        preset, config = preset_for(model.state_dict())
+        assert (preset, config.norm, len(config.class_names)) == ("weights", norm, classes)
+    assert preset_for("imagenet") == preset_for(resnet18(weights=None).state_dict()) == ("torchvision", None)
     options = {"box_head_dim": 8, "mask_head_channels": 32, "fpn_channels": 32}
     for preset, backbone in (("small", "resnet18"), ("lisc", "resnet34")):
         path = tmp_path / f"{preset}.pt"
-        save_checkpoint(path, MaskRCNN(Config.lisc(backbone=backbone, **options)), trained_on=["x"])
-        assert preset_for(path) == preset
+        config = Config.lisc(backbone=backbone, **options)
+        save_checkpoint(path, MaskRCNN(config), trained_on=["x"])
+        assert preset_for(path) == (preset, config)
         assert trained_on(path) == ["x"]
 
 
