@@ -47,19 +47,18 @@ def flip_vertically(image: Tensor, target: dict[str, Tensor]) -> Sample:
     return transpose(*flip_horizontally(*transpose(image, target)))
 
 
-def random_dihedral(samples: Sequence[Sample], generator: torch.Generator | None = None) -> list[Sample]:
-    """Each image of a batch in one of the eight symmetries of the square (dihedral group D4), each equally likely.
+def coin() -> bool:
+    """True or False, equally likely."""
+    return torch.rand(1).item() < 0.5
 
-    All images are transposed or none: a batch of upright and lying images would be padded to a square.
-    """
-    transposed = torch.rand(1, generator=generator).item() < 0.5
-    changed = []
-    for image, target in samples:
-        for change, coin in zip((flip_horizontally, flip_vertically), torch.rand(2, generator=generator), strict=True):
-            if coin < 0.5:
-                image, target = change(image, target)
-        changed.append(transpose(image, target) if transposed else (image, target))
-    return changed
+
+def random_dihedral(image: Tensor, target: dict[str, Tensor], transposed: bool) -> Sample:
+    """The image in one of the four symmetries of a rectangle, each equally likely; transposed, too, if it is to be. With a
+    coin for `transposed` each of the eight symmetries of the square (dihedral group D4) is equally likely."""
+    for change in (flip_horizontally, flip_vertically):
+        if coin():
+            image, target = change(image, target)
+    return transpose(image, target) if transposed else (image, target)
 
 
 def crop_resize(image: Tensor, target: dict[str, Tensor], window: Window, size: Size) -> Sample:

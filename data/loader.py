@@ -1,7 +1,6 @@
 """Training batches, made by worker processes while the model computes."""
 
 import contextlib
-import itertools
 import math
 import os
 import signal
@@ -9,14 +8,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data.augment import Augmentation, Sample, Size, random_dihedral
+from data.augment import Augmentation, Sample, Size, coin, random_dihedral
 from data.dataset import SmearDataset
 
 # Images are stored at this multiple of the training size: enough for any zoom and for soft edges of masks.
@@ -26,25 +26,52 @@ OVERSIZE = 2
 ArraySample = tuple[NDArray[Any], dict[str, NDArray[Any]]]
 
 
+class Batch(NamedTuple):
+    """Which images a batch has. number: in its epoch. first: position of the first image in the epoch."""
+
+    epoch: int
+    number: int
+    first: int
+    indices: list[int]
+
+
+def stream_seed(*key: int) -> int:
+    """The seed of a random stream of its own, for numbers from 0 on that say what is drawn from it. So whatever is random
+    depends on these numbers alone: on no process, and on nothing that was drawn before."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
 class AugmentedBatches(Dataset[list[ArraySample]]):
-    """Augmented batches: item [i, j, ...] is the batch of these images. weights [len(dataset)]: how often the cells of each
+    """Augmented batches, which depend on the seed and the Batch alone. weights [len(dataset)]: how often the cells of each
     image are pasted into others."""
 
     def __init__(
-        self, dataset: SmearDataset, augmentation: Augmentation | None, sizes: Sequence[Size], weights: Tensor
+        self,
+        dataset: SmearDataset,
+        augmentation: Augmentation | None,
+        sizes: Sequence[Size],
+        weights: Tensor,
+        seed: int,
     ) -> None:
         self.dataset, self.augmentation, self.sizes, self.weights = dataset, augmentation, sizes, weights
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, indices: list[int]) -> list[ArraySample]:
+    def __getitem__(self, batch: Batch) -> list[ArraySample]:
         """Arrays, which go through a pipe: tensors would go through /dev/shm, which in a container may hold 64 MB."""
-        samples = random_dihedral([self._sample(i) for i in indices])
-        return [
-            (image.numpy(), {name: value.contiguous().numpy() for name, value in target.items()})
-            for image, target in samples
-        ]
+        draw = torch.default_generator.manual_seed
+        samples = []
+        with torch.random.fork_rng(devices=[]):
+            draw(stream_seed(self.seed, batch.epoch, 0, batch.number))
+            transposed = coin()  # all or none: a batch of upright and lying images would be padded to a square
+            for position, index in enumerate(batch.indices, start=batch.first):
+                draw(stream_seed(self.seed, batch.epoch, 1, position))
+                image, target = random_dihedral(*self._sample(index), transposed)
+                target = {name: value.contiguous().numpy() for name, value in target.items()}
+                samples.append((image.numpy(), target))
+        return samples
 
     def _sample(self, index: int) -> Sample:
         if self.augmentation is None:
@@ -59,7 +86,9 @@ class Loader:
     """Epochs of batches: as many images as there are, in random order, with random flips and quarter turns. The worker
     processes stay from one epoch to the next.
 
-    Yields lists of at most `batch_size` images and targets, on the device, as MaskRCNN takes them.
+    Yields lists of at most `batch_size` images and targets, on the device, as MaskRCNN takes them. They depend on the seed,
+    the epoch and the place in it, and not on the number of workers.
+    epoch: the one that is shown next, counted from 0; it may be set. shown: the indices of the images of the latest batch.
     wait_seconds: how long the model has waited for batches, over all epochs so far.
     """
 
@@ -72,6 +101,7 @@ class Loader:
         sizes: Sequence[Size] = (),
         workers: int | None = None,
         class_balance: float = 0.0,
+        seed: int = 0,
     ) -> None:
         """augmentation: what else is changed; it needs sizes (height, width), to which each image is resized: the model's
         own, so that nothing is computed at a higher resolution than needed (see `stored_size`).
@@ -80,11 +110,11 @@ class Loader:
         `inverse_frequency_weights`. At 1 every class is shown equally often.
         """
         weights = inverse_frequency_weights([sample.labels for sample in dataset.samples], class_balance)
-        self.batches = AugmentedBatches(dataset, augmentation, sizes, weights)
+        self.batches = AugmentedBatches(dataset, augmentation, sizes, weights, seed)
         self.batch_size, self.device, self.class_balance = batch_size, device, class_balance
         self.workers = suitable_workers(device) if workers is None else workers
-        self.wait_seconds = 0.0
-        self.order: list[list[int]] = []  # of the epoch
+        self.wait_seconds, self.epoch, self.shown = 0.0, 0, list[int]()
+        self.order: list[Batch] = []  # of the epoch
         self.loader = self._new_loader()
 
     def _new_loader(self) -> DataLoader[list[ArraySample]]:
@@ -95,6 +125,7 @@ class Loader:
             num_workers=self.workers,
             collate_fn=_as_it_is,
             persistent_workers=self.workers > 0,
+            generator=torch.Generator(),  # else each epoch would draw a number from the model's stream
         )
 
     def close(self) -> None:
@@ -110,23 +141,39 @@ class Loader:
         """Batches per epoch."""
         return math.ceil(len(self.batches) / self.batch_size)
 
-    def epochs(self, count: int) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-        """The batches of so many epochs, one epoch after the other."""
-        return itertools.chain.from_iterable(itertools.repeat(self, count))
+    def epochs(self, count: int, skip: int = 0) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+        """The batches of so many epochs, one epoch after the other, without the first `skip` batches."""
+        passed, skip = divmod(skip, len(self))
+        self.epoch += passed
+        for _ in range(count - passed):
+            yield from self._batches(skip)
+            skip = 0
 
     def __iter__(self) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-        count = len(self.batches)
-        order = torch.multinomial(self.batches.weights, count, replacement=self.class_balance > 0)
-        self.order[:] = [indices.tolist() for indices in order.split(self.batch_size)]
+        return self.epochs(1)
+
+    def _batches(self, skip: int) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+        """Those of one epoch."""
+        self.order[:] = self._order(self.epoch)[skip:]
+        self.epoch += 1
         begun = time.perf_counter()
         with defer_sigint():
             batches = iter(self.loader)
-        for samples in batches:
+        for key, samples in zip(list(self.order), batches, strict=True):
             images = [self._on_device(image) for image, _ in samples]
             targets = [{name: self._on_device(value) for name, value in target.items()} for _, target in samples]
+            self.shown = key.indices
             self.wait_seconds += time.perf_counter() - begun
             yield images, targets
             begun = time.perf_counter()
+
+    def _order(self, epoch: int) -> list[Batch]:
+        generator = torch.Generator().manual_seed(stream_seed(self.batches.seed, epoch, 2))
+        count = len(self.batches)
+        order = torch.multinomial(
+            self.batches.weights, count, replacement=self.class_balance > 0, generator=generator
+        ).split(self.batch_size)
+        return [Batch(epoch, k, k * self.batch_size, indices.tolist()) for k, indices in enumerate(order)]
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(array)

@@ -16,7 +16,7 @@ import torch
 
 from data.augment import Augmentation
 from data.dataset import SmearDataset
-from data.loader import Loader, defer_sigint, inverse_frequency_weights, stored_size
+from data.loader import Batch, Loader, defer_sigint, inverse_frequency_weights, stored_size
 from data.samples import Sample
 from maskrcnn.config import LISC_CLASSES
 from maskrcnn.regions import Region
@@ -53,10 +53,52 @@ class Recorder(Augmentation):
         return sample
 
 
+def batches_of(loader, epochs, skip=0):
+    return [
+        (list(loader.shown), [image.clone() for image in images], targets)
+        for images, targets in loader.epochs(epochs, skip)
+    ]
+
+
+def test_what_a_batch_shows_depends_on_seed_epoch_and_place_alone():
+    """Not on the number of worker processes, nor on where a resumed run begins, nor on what else draws random numbers."""
+    options = {"augmentation": Augmentation(copies=1.5), "sizes": [(20, 30)] * 7, "class_balance": 0.5}
+    torch.manual_seed(0)
+    expected = batches_of(Loader(Numbered(7), 2, CPU, workers=0, **options), 3)
+    assert len(expected) == 12
+    torch.manual_seed(1)
+    for workers, skip in ((1, 0), (2, 0), (0, 5), (2, 5), (0, 8)):
+        loader = Loader(Numbered(7), 2, CPU, workers=workers, **options)
+        actual = batches_of(loader, 3, skip)
+        assert loader.epoch == 3
+        assert len(actual) == 12 - skip
+        for (shown, images, targets), (shown_before, images_before, targets_before) in zip(
+            actual, expected[skip:], strict=True
+        ):
+            assert shown == shown_before
+            assert all(map(torch.equal, images, images_before))
+            for target, before in zip(targets, targets_before, strict=True):
+                assert all(torch.equal(target[name], before[name]) for name in before)
+
+
+def test_an_image_that_is_shown_twice_in_an_epoch_looks_different():
+    loader = Loader(Numbered(1), 1, CPU, Augmentation(), [(20, 30)], workers=0)
+    loader.batches.weights = torch.ones(1)
+    first, second = (loader.batches[Batch(0, k, k, [0])][0][0] for k in range(2))
+    assert not np.array_equal(first, second)
+
+
+def test_making_batches_leaves_the_random_numbers_of_the_model_as_they_are():
+    def numbers(loader):
+        torch.manual_seed(0)
+        return [float(torch.rand(1)) for _ in loader]
+
+    assert numbers(range(4)) == numbers(Loader(Numbered(4), 1, CPU, Augmentation(), [(20, 30)] * 4, workers=0))
+
+
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("augmentation", [None, Augmentation(copies=0)])
 def test_an_epoch_shows_every_image_once_in_random_order(workers, augmentation):
-    torch.manual_seed(0)
     loader = Loader(Numbered(7), 2, CPU, augmentation, [(20, 30)] * 7, workers)
     epochs = [[[int(t["labels"]) for t in targets] for _, targets in loader] for _ in range(2)]
     assert len(loader) == 4
@@ -76,8 +118,7 @@ def test_epochs_follow_one_another():
 @pytest.mark.parametrize("workers", [0, 1])
 def test_epochs_are_deterministic_by_seed_and_differ(workers):
     def images(seed):
-        torch.manual_seed(seed)
-        loader = Loader(Numbered(3), 1, CPU, Augmentation(), [(20, 30)] * 3, workers)
+        loader = Loader(Numbered(3), 1, CPU, Augmentation(), [(20, 30)] * 3, workers, seed=seed)
         return [torch.stack([image[0].flatten() for image, _ in loader]) for _ in range(2)]
 
     first, again, other = images(0), images(0), images(1)
@@ -102,7 +143,6 @@ def test_images_may_be_stored_at_twice_the_size_of_the_model():
     loaders = [Loader(dataset, 1, CPU, off, [size], workers=0) for dataset in (large, stored)]
     batches = []
     for loader in loaders:
-        torch.manual_seed(0)
         batches += list(loader)
     (first, (expected,)), (second, (target,)) = batches
     assert first[0].shape[1:] in {size, size[::-1]}
@@ -153,7 +193,6 @@ def test_rare_classes_are_sampled_more_often():
     assert inverse_frequency_weights(labels, 0.5).tolist() == pytest.approx(
         [0.1**0.5] * 8 + [0.5**0.5] * 2 + [0.1**0.5]
     )
-    torch.manual_seed(0)
     dataset = Numbered(100)  # each image has a class of its own, but for the first fifty, which share one
     dataset.samples = [SimpleNamespace(labels=torch.tensor([max(1, k - 49)])) for k in range(100)]
     loader = Loader(dataset, 10, CPU, workers=0, class_balance=1.0)
@@ -164,7 +203,6 @@ def test_rare_classes_are_sampled_more_often():
 
 @pytest.mark.parametrize("copies", [0.0, 0.5, 2.5])
 def test_the_mean_number_of_donors_is_as_asked_for(copies):
-    torch.manual_seed(0)
     recorder = Recorder(copies=copies)
     loader = Loader(Numbered(200), 10, CPU, recorder, [(20, 30)] * 200, workers=0)
     assert len(list(loader)) == 20
@@ -177,7 +215,6 @@ def test_the_mean_number_of_donors_is_as_asked_for(copies):
 
 def test_donors_have_the_same_shape():
     """Resized to another shape they would be stretched."""
-    torch.manual_seed(0)
     recorder = Recorder(copies=2)
     sizes = [(20, 30) if i % 2 else (30, 20) for i in range(40)]
     list(Loader(Numbered(40), 4, CPU, recorder, sizes, workers=0))
@@ -187,7 +224,6 @@ def test_donors_have_the_same_shape():
 
 
 def test_donors_of_rare_classes_are_sampled_more_often():
-    torch.manual_seed(0)
     dataset = Numbered(40)
     dataset.samples = [SimpleNamespace(labels=torch.tensor([2 if k == 7 else 1])) for k in range(40)]
     for class_balance, expected in ((0.0, 1 / 40), (1.0, 1 / 2)):
@@ -217,7 +253,6 @@ def test_workers_stay_from_one_epoch_to_the_next_and_the_order_changes():
             image, target = super().__getitem__(index)
             return image, {**target, "worker": torch.tensor([os.getpid()])}
 
-    torch.manual_seed(0)
     loader = Loader(Workers(8), 2, CPU, workers=2)
     epochs = [[target for _, targets in loader for target in targets] for _ in range(2)]
     first, second = ({int(target["worker"]) for target in targets} for targets in epochs)
@@ -243,7 +278,7 @@ def test_workers_end_with_their_phase():
 
 def test_batches_go_through_a_pipe_and_not_through_shared_memory():
     """A container has 64 MB of /dev/shm unless it is told otherwise, and a loader that fills it hangs."""
-    batch = Loader(Numbered(2), 2, CPU, workers=0).batches[[0, 1]]
+    batch = Loader(Numbered(2), 2, CPU, workers=0).batches[Batch(0, 0, 0, [0, 1])]
     arrays = [array for image, target in batch for array in (image, *target.values())]
     assert len(bytes(ForkingPickler.dumps(batch))) > sum(array.nbytes for array in arrays)
 
