@@ -1,6 +1,7 @@
 """This project's own checkpoints: the model's config and weights, and what else a run wants to keep."""
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskrcnn import __version__
 from maskrcnn.config import Config
+from maskrcnn.durable import replacing
 from maskrcnn.model import MaskRCNN
 from maskrcnn.weights.safetensors import read_safetensors
 from maskrcnn.weights.version_0_1 import current_names
@@ -19,12 +22,12 @@ OF_WRAPPERS = ("n_averaged",)  # entries of their own
 ENTRIES = ("model", "state_dict", "model_state_dict")  # where programs keep the weights in a checkpoint
 
 
-def save_checkpoint(path: str | os.PathLike[str], model: MaskRCNN, **extra: Any) -> None:
-    """Write the model's config and weights, and the entries `extra`. If writing fails, an existing file stays intact."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    torch.save({"config": model.config.to_dict(), "model": model.state_dict(), **extra}, partial)
-    partial.replace(path)
+def save_checkpoint(path: str | os.PathLike[str], model: MaskRCNN, previous: Path | None = None, **extra: Any) -> None:
+    """Write the model's config and weights, the version of this program, and the entries `extra`. The file that is replaced
+    is kept as `previous`, if given. Raises OSError, naming the path, if it cannot be written; what was there stays then."""
+    content = {"config": model.config.to_dict(), "model": model.state_dict(), "version": __version__, **extra}
+    with replacing(Path(path), previous) as partial:
+        torch.save(content, partial)
 
 
 def is_own(checkpoint: Mapping[str, Any]) -> bool:
@@ -83,7 +86,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights")
+    if is_own(checkpoint):
+        _check_intact(path)
     return dict(checkpoint)
+
+
+def _check_intact(path: Path) -> None:
+    """Raise ValueError if a bit of the file is not what was written: each entry of the archive has a checksum (CRC-32), at
+    which torch.load does not look."""
+    if not zipfile.is_zipfile(path):
+        return  # of PyTorch before 1.6
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:  # whatever a flipped bit claims
+        damaged = str(error)
+    if damaged:
+        raise ValueError(f"{path}: damaged on the disk or in a copy: the checksum of {damaged} is wrong")
 
 
 def file_of(path: Path) -> Path:

@@ -2,12 +2,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models import resnet50
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from maskrcnn import Config, MaskRCNN
+from maskrcnn import Config, MaskRCNN, __version__
 from maskrcnn.weights import LoadReport, load, load_checkpoint, save_checkpoint, translate
 
 CLASSES = 4  # with background
@@ -199,7 +200,7 @@ def test_a_checkpoint_gives_the_model_back_and_what_was_saved_with_it(small, tmp
     restored, extra = load_checkpoint(tmp_path / "best.pt")
     assert restored.config == small
     assert all(value.equal(model.state_dict()[name]) for name, value in restored.state_dict().items())
-    assert extra == {"epoch": 3, "optimizer": {"lr": 0.1}}
+    assert extra == {"epoch": 3, "optimizer": {"lr": 0.1}, "version": __version__}
     assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
 
 
@@ -221,6 +222,31 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint_whole(small, tmp_path, m
     with torch.device("meta"), pytest.raises(OSError, match="No space"):
         save_checkpoint(path, MaskRCNN(small), epoch=2)
     assert path.read_bytes() == b"the checkpoint before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_bit_that_flipped_is_noticed_or_changes_nothing(small, tmp_path):
+    """torch.load itself reads most such files without a word."""
+    path = tmp_path / "best.pt"
+    torch.manual_seed(0)
+    save_checkpoint(path, MaskRCNN(small), step=7)
+    before, content = load_checkpoint(path), path.read_bytes()
+    assert before[1]["version"] == __version__
+    random, noticed = np.random.default_rng(0), 0
+    places = [*random.integers(len(content), size=20), *range(0, 200, 10), *range(len(content) - 200, len(content), 10)]
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(flipped)
+        try:
+            model, saved = load_checkpoint(path)
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            noticed += 1
+            continue
+        assert saved["step"] == 7
+        assert all(map(torch.equal, model.state_dict().values(), before[0].state_dict().values()))
+    assert noticed > 20
 
 
 def test_a_file_that_does_not_exist_is_named(small, tmp_path):

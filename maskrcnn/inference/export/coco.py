@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from maskrcnn.inference.export.finished import FinishedImage, FoundCell, replacing
+from maskrcnn.durable import replacing_text
+from maskrcnn.inference.export.finished import FinishedImage, FoundCell
 from maskrcnn.inference.outlines import polygons
 from maskrcnn.regions import Region, run_lengths
 
@@ -35,7 +36,7 @@ def write_annotations(path: Path, images: Iterable[FinishedImage], class_names: 
 def write_results(path: Path, images: Iterable[FinishedImage]) -> None:
     """The list that `COCO.loadRes` reads. The numbers of images and categories are those of `write_predictions`. Without
     boxes, from which it would take areas; it makes them from the masks."""
-    with replacing(path) as file:
+    with replacing_text(path) as file:
         file.write("[")
         _write_list(
             file,
@@ -74,7 +75,7 @@ def _write(
     annotations = (
         {"id": i, "image_id": number, **entry(cell, size)} for i, (number, cell, size) in enumerate(cells, start=1)
     )
-    with replacing(path) as file:
+    with replacing_text(path) as file:
         file.write(json.dumps({**head, "categories": categories})[:-1] + ', "images": [')
         _write_list(file, pictures)
         file.write('], "annotations": [')

@@ -9,7 +9,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import TypedDict
+
+from maskrcnn.durable import replacing_text
 
 RECORDS = "predictions.jsonl"
 
@@ -64,7 +66,7 @@ class FinishedImages:
         """Drop the other images, as if they were not done yet. Returns their files."""
         dropped = [image["file"] for image in self if not is_kept(image)]
         if dropped:
-            with replacing(self.path) as file:
+            with replacing_text(self.path) as file:
                 file.writelines(line_of(image) for image in self if is_kept(image))
         return dropped
 
@@ -90,12 +92,3 @@ def append(texts: Mapping[Path, str]) -> None:
             for file, size in zip(files, sizes, strict=True):
                 file.truncate(size)
             raise
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[str]]:
-    """A file to write text to that takes the place of path when it is complete."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        yield file
-    partial.replace(path)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn import MaskRCNN, __version__
+from maskrcnn.durable import replacing_text
 from maskrcnn.inference.export import annotations
-from maskrcnn.inference.export.finished import RECORDS, replacing
+from maskrcnn.inference.export.finished import RECORDS
 from maskrcnn.inference.export.folder import OURS, SETTINGS, check_unused, check_writable, remove_results
 from maskrcnn.inference.export.writer import PredictionWriter
 
@@ -118,7 +119,7 @@ def read_settings(out: Path) -> dict[str, Any]:
 
 
 def _write(out: Path, content: Mapping[str, Any]) -> None:
-    with replacing(out / SETTINGS) as file:
+    with replacing_text(out / SETTINGS) as file:
         file.write(json.dumps(content, indent=2) + "\n")
 
 

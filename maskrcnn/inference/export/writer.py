@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from maskrcnn.durable import replacing_text
 from maskrcnn.inference.colours import ColourRange, colour_figure
 from maskrcnn.inference.export import annotations, coco
 from maskrcnn.inference.export.finished import (
@@ -17,7 +18,6 @@ from maskrcnn.inference.export.finished import (
     FoundCell,
     append,
     line_of,
-    replacing,
 )
 from maskrcnn.inference.export.pictures import DEEPEST, LABELS, PER_IMAGE, Found
 from maskrcnn.inference.export.tables import Tables, measures
@@ -180,6 +180,6 @@ class PredictionWriter:
 
 
 def _write_text(path: Path, *texts: Iterable[str]) -> None:
-    with replacing(path) as file:
+    with replacing_text(path) as file:
         for each in texts:
             file.writelines(each)
