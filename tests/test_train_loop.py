@@ -113,7 +113,7 @@ class Run:
         self.tmp_path, self.monkeypatch = tmp_path, monkeypatch
         for name, stub in {
             "open_splits": lambda args, *known: self.splits,
-            "new_model": lambda args, dataset, overrides: self.model,
+            "new_model": lambda args, of_weights, dataset, overrides: self.model,
             "fingerprints": lambda dataset: [],
             "check_same_images": lambda *images: None,
             "training_scale": lambda *values: KNOWN,
