@@ -1,5 +1,11 @@
 """Train Mask R-CNN on stained blood smears: detect, segment and classify their white blood cells."""
 
+# ruff: noqa: E402
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds, prints no traceback
+
 import argparse
 import dataclasses
 import math
@@ -7,9 +13,11 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -19,7 +27,7 @@ from data.dataset import SmearDataset
 from data.image_size import MAX_SIZE, model_sizes, scales_of, size_for_cells, training_scale
 from data.inspect.anchor_fit import anchor_fit
 from data.inspect.report import write_dataset_report
-from data.loader import OVERSIZE, Loader, stored_size
+from data.loader import OVERSIZE, STEP, Loader, stored_size, stream_seed
 from data.opening import open_dataset
 from data.splits import Splits, check_same_images, fingerprints, k_fold, overlap_warning, train_val_split
 from data.synthetic.dataset import resolve_data
@@ -33,12 +41,21 @@ from maskrcnn.inference.colours import ColourRange
 from maskrcnn.inference.device import autocast, best_device
 from maskrcnn.inference.export import check_writable
 from maskrcnn.inference.scale import TrainingScale
+from maskrcnn.interrupts import Interrupts, output_may_end
 from maskrcnn.training.arguments import PRETRAIN_FRACTION, parse_arguments
 from maskrcnn.training.overrides import parse_overrides
 from maskrcnn.training.plots import plot_examples
-from maskrcnn.training.resume import restore, resume_state
-from maskrcnn.training.run_dir import new_run_dir, write_config, write_log
-from maskrcnn.training.schedule import FROZEN_STAGES, RunClock, Trainable, lr_at, parameter_groups, parse_schedule
+from maskrcnn.training.resume import BEST, LAST, PREVIOUS, Block, best_so_far, read_last, restore, resume_state
+from maskrcnn.training.run_dir import claimed, write_config, write_log
+from maskrcnn.training.schedule import (
+    FROZEN_STAGES,
+    VALIDATED_IMAGE,
+    RunClock,
+    Trainable,
+    lr_at,
+    parameter_groups,
+    parse_schedule,
+)
 from maskrcnn.training.start import SMALL_IMAGES, starting_config
 from maskrcnn.weights import load, load_checkpoint, preset_for, save_checkpoint, trained_on
 
@@ -46,7 +63,7 @@ WEIGHT_DECAY = 0.05
 MAX_GRAD_NORM = 5.0
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace, interrupts: Interrupts) -> int:
     """One training run, from the data to the report. Returns the exit code. Raises ValueError for what cannot be trained.
 
     The one function of this project that is longer than a screen, so that a step can be read in the order in which it
@@ -56,12 +73,9 @@ def train(args: argparse.Namespace) -> int:
     if args.resume:
         model, saved = load_run(args)
         _, augmentation = read_overrides(args)
-        torch.manual_seed(args.seed)
         splits = open_splits(args, model.config.class_names)
         check_same_images(splits, saved["trained_on"], saved["validated_on"])
     else:
-        args.out = new_run_dir(args.out, args.data)
-        check_writable(args.out)
         of_weights = None
         if not args.preset:
             args.preset, of_weights = preset_for(args.weights) if args.weights else ("lisc", None)
@@ -86,7 +100,8 @@ def train(args: argparse.Namespace) -> int:
 
     # Optimizer, clock, moving average.
     steps_per_epoch = math.ceil(len(splits.train) / args.batch_size)
-    clock = RunClock(round(args.epochs * steps_per_epoch / (1 - args.pretrain_fraction)), args.minutes)
+    total_steps = args.steps or round(args.epochs * steps_per_epoch / (1 - args.pretrain_fraction))
+    clock = RunClock(total_steps, args.minutes, VALIDATED_IMAGE * len(splits.val) / args.batch_size)
     trainable = Trainable(parse_schedule(args.schedule)) if args.schedule else None
     if trainable:
         trainable.apply_all(model)
@@ -94,77 +109,94 @@ def train(args: argparse.Namespace) -> int:
     optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=WEIGHT_DECAY, fused=True)
     ema = AveragedModel(model) if args.ema_decay else None
     eval_model = cast(MaskRCNN, ema.module) if ema else model  # the one that is validated and saved
-    if args.resume:
-        restore(saved, model, ema, optimizer, clock)
-    phases = open_phases(args, model, splits.train, clock, augmentation, scale)
+    block = restore(saved, model, ema, optimizer, clock) if args.resume else None
+    pretrains = block.pretraining if block else clock.progress < args.pretrain_fraction
+    phases = open_phases(args, model, splits.train, pretrains, augmentation, scale)
     val_scales = scales_of(splits.val, scale)
-    args.out.mkdir(parents=True, exist_ok=True)
     write_config(args.out, saved["arguments"], model)
     describe_run(args, model, splits)
+    best = best_so_far(args.out)
 
     def save_last() -> None:
-        state = {"arguments": saved["arguments"], **resume_state(model, ema, optimizer, clock)}
-        save_checkpoint(args.out / "last.pt", eval_model, history=history, **images, **state)
+        state = {"arguments": saved["arguments"], **resume_state(model, ema, optimizer, clock, block)}
+        save_checkpoint(args.out / LAST, eval_model, args.out / PREVIOUS, history=history, **images, **state)
+        clock.saved = clock.seconds
 
+    if not args.resume:
+        save_last()  # from here on the run can be resumed, whatever ends it
     try:
-        while not clock.finished(steps_per_epoch):
-            # Some epochs of the phase that the run is in, as many as are worth a validation.
-            progress = clock.progress  # read once: it may be measured in minutes
-            loader, phase_end = next((phase for phase in phases if progress < phase[1]), phases[-1])
-            pretraining = progress < args.pretrain_fraction
-            stop_at = phase_end if pretraining else 1.0  # pre-training has no epochs worth finishing
-            epochs = clock.epochs_until_validation(len(loader), phase_end)
-            begun, loader.wait_seconds, sums, taken = clock.seconds, 0.0, dict[str, float](), 0
+        while block or not clock.finished(steps_per_epoch):
+            # A block: some epochs of the phase that the run is in, as many as are worth a validation.
+            if not block:
+                progress = clock.progress  # read once: it may be measured in minutes
+                number = next((k for k in range(-len(phases), -1) if progress < phases[k][1]), -1)
+                loader, phase_end = phases[number]
+                epochs = clock.epochs_until_validation(len(loader), phase_end)
+                first = history[-1]["epoch"] if history else 0
+                block = Block(number, progress < args.pretrain_fraction, first, epochs, clock.seconds)
+            loader, phase_end = phases[block.phase]
+            stop_at = phase_end if block.pretraining else 1.0  # pre-training has no epochs worth finishing
+            loader.epoch, loader.wait_seconds = block.first_epoch, block.waited
+            is_over = block.batches and clock.progress >= stop_at  # it was stopped before its validation
+            batches = iter(()) if is_over else loader.epochs(block.epochs, block.batches)
             model.train()
-            bar = tqdm(loader.epochs(epochs), total=epochs * len(loader), leave=False, disable=None)
+            total = block.epochs * len(loader)
+            bar = tqdm(batches, initial=block.batches, total=total, leave=False, disable=None)
             for batch, targets in bar:
-                # Learning rate.
-                lr = lr_at(clock.step, clock.progress, args.lr, args.lr_decay_fraction)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * group["lr_factor"]
+                with interrupts.held():  # a step is taken as a whole, or not at all
+                    # Learning rate; random numbers of this step, whatever was drawn before.
+                    lr = lr_at(clock.step, clock.progress, args.lr, args.lr_decay_fraction)
+                    for group in optimizer.param_groups:
+                        group["lr"] = lr * group["lr_factor"]
+                    torch.manual_seed(stream_seed(STEP, args.seed, clock.step))
 
-                # What learns.
-                if trainable:
-                    trainable.apply(model, (clock.progress - args.pretrain_fraction) / (1 - args.pretrain_fraction))
+                    # What learns.
+                    if trainable:
+                        progress = (clock.progress - args.pretrain_fraction) / (1 - args.pretrain_fraction)
+                        trainable.apply(model, progress)
 
-                # Forward: five losses, added up.
-                with autocast(device, args.precision):
-                    losses = model(batch, targets, scale=1.0 if augmentation else None)
-                loss = torch.stack(list(losses.values())).sum()
-                if not math.isfinite(loss.item()):
-                    raise FloatingPointError(f"the loss is {loss.item()} at step {clock.step}; try a lower --lr")
+                    # Forward: five losses, added up.
+                    with autocast(device, args.precision):
+                        losses = model(batch, targets, scale=1.0 if augmentation else None)
+                    loss = torch.stack(list(losses.values())).sum()
+                    if not math.isfinite(loss.item()):
+                        diverged(args, clock, model, losses, batch, targets, loader)
+                        block.batches += 1
+                        continue
 
-                # Backward, clip, step.
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
-                optimizer.step()
-                clock.step += 1
+                    # Backward, clip, step.
+                    optimizer.zero_grad()
+                    loss.backward()
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
+                    optimizer.step()
 
-                # Moving average of the weights, with a smaller decay at first, so that the random start is soon forgotten.
-                if ema:
-                    n = int(ema.n_averaged)
-                    ema.multi_avg_fn = get_ema_multi_avg_fn(min(args.ema_decay, (1 + n) / (10 + n)))
-                    ema.update_parameters(model)
+                    # Moving average of the weights, with a smaller decay at first: the random start is soon forgotten.
+                    if ema:
+                        n = int(ema.n_averaged)
+                        ema.multi_avg_fn = get_ema_multi_avg_fn(min(args.ema_decay, (1 + n) / (10 + n)))
+                        ema.update_parameters(model)
 
-                # Progress.
-                taken += 1
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + value.item()
+                    # Progress.
+                    clock.step += 1
+                    block.batches += 1
+                    block.add(losses)
+                    block.waited = loader.wait_seconds
+                    if clock.seconds - clock.saved > 60 * args.save_every:
+                        save_last()
                 left = tqdm.format_interval(clock.seconds_left)
-                bar.set_postfix_str(f"loss {sum(sums.values()) / taken:.3f}, lr {lr:.1e}, {left} left")
+                bar.set_postfix_str(f"loss {sum(block.means.values()):.3f}, lr {lr:.1e}, {left} left")
                 if clock.progress >= stop_at:
                     break
             bar.close()
             if clock.progress >= phase_end:
                 loader.close()
             entry: dict[str, Any] = {
-                "epoch": epochs + (history[-1]["epoch"] if history else 0),
+                "epoch": block.first_epoch + block.epochs,
                 "step": clock.step,
-                "pretraining": pretraining,
+                "pretraining": block.pretraining,
                 "copy_paste": loader.copy_paste_on,
-                "train": {name: value / taken for name, value in sums.items()},
-                "wait_fraction": loader.wait_seconds / (clock.seconds - begun),
+                "train": block.means,
+                "wait_fraction": block.waited / (clock.seconds - block.began),
             }
 
             # Validate, save, log.
@@ -172,35 +204,65 @@ def train(args: argparse.Namespace) -> int:
             bar = tqdm(splits.val, "validating", leave=False, disable=None)
             entry |= validate(eval_model, bar, args.precision, val_scales)
             clock.validation_seconds = time.monotonic() - begun_validation
-            is_best = all(selection_metric(entry) > selection_metric(earlier) for earlier in history)
-            longer = [*history, {**entry, "minutes": clock.seconds / 60}]
-            if is_best:  # first, so that last.pt never refers to a best.pt that does not exist
-                save_checkpoint(args.out / "best.pt", eval_model, history=longer, **images)
-            history = longer
-            save_last()
-            print(write_log(args.out, history), flush=True)
-    except KeyboardInterrupt:
+            with interrupts.held():
+                history, block = [*history, {**entry, "minutes": clock.seconds / 60}], None
+                metric = selection_metric(entry)
+                if best is None or metric > best:  # first, so that last.pt never refers to a best.pt that is not there
+                    best = metric
+                    save_checkpoint(args.out / BEST, eval_model, history=history, **images)
+                save_last()
+                print(write_log(args.out, history), flush=True)
+    except (KeyboardInterrupt, RuntimeError) as stop:
         save_last()
-        print(f"\nstopped; continue with: python train.py --resume {shlex.quote(str(args.out))}")
-        return 130
+        if isinstance(stop, RuntimeError) and not interrupts.received:  # else the signal ended the workers, too
+            raise
+        print(f"\nstopped; continue with: {resume_command(args)}", flush=True)
+        return interrupts.code
     if not history:
-        again = f": --resume {shlex.quote(str(args.out))} --minutes ..." if args.resume else ""
+        again = f": {resume_command(args)} --minutes ..." if args.resume else ""
         raise ValueError(f"--minutes {args.minutes:g} ended before the first validation; give the run more{again}")
-    report_best(args, splits, history)
+    try:
+        report_best(args, splits, history)
+    except KeyboardInterrupt:
+        print(f"\nstopped after the training; {resume_command(args)} writes the report", flush=True)
+        return interrupts.code
     return 0
+
+
+def resume_command(args: argparse.Namespace) -> str:
+    return f"python train.py --resume {shlex.quote(str(args.out))}"
+
+
+def diverged(
+    args: argparse.Namespace,
+    clock: RunClock,
+    model: MaskRCNN,
+    losses: dict[str, Tensor],
+    batch: list[Tensor],
+    targets: list[dict[str, Tensor]],
+    loader: Loader,
+) -> None:
+    """Say which losses of which images are not finite. Raises FloatingPointError, after all that made them was written to
+    diverged.pt; with --skip-nonfinite the step is left out instead."""
+    names = ", ".join(f"{name} is {loss.item()}" for name, loss in losses.items() if not loss.isfinite())
+    files = [str(loader.batches.dataset.records[index].image) for index in loader.shown]
+    found = f"{names} at step {clock.step}, of {' and '.join(files)}"
+    if args.skip_nonfinite:
+        print(f"left out: {found}", file=sys.stderr)
+        return
+    path = args.out / "diverged.pt"
+    values = {name: loss.item() for name, loss in losses.items()}
+    save_checkpoint(path, model, losses=values, images=batch, targets=targets, files=files, step=clock.step)
+    raise FloatingPointError(
+        f"{found}; weights, images and targets are in {path}. Try a lower --lr in a new run, or, if it is these images, "
+        f"{resume_command(args)} --skip-nonfinite"
+    )
 
 
 def load_run(args: argparse.Namespace) -> tuple[MaskRCNN, dict[str, Any]]:
     """The last checkpoint of the run --resume. Sets args to the run's own, but for what was given to change. Raises
     ValueError."""
-    if args.resume.is_file():
-        raise ValueError(f"--resume {args.resume}: give the run folder, {shlex.quote(str(args.resume.parent))}")
-    model, saved = load_checkpoint(args.resume / "last.pt")
-    if "head_lr_factor" not in saved.get("arguments", {}) or "validated_on" not in saved:
-        raise ValueError(
-            f"{args.resume / 'last.pt'}: written by another version or another program, and cannot be resumed; start a new "
-            f"run with --weights {args.resume}"
-        )
+    model, saved = read_last(args.resume)
     saved["arguments"] |= args.changes
     vars(args).update(saved["arguments"], out=args.resume)
     return model, saved
@@ -263,7 +325,7 @@ def open_phases(
     args: argparse.Namespace,
     model: MaskRCNN,
     dataset: SmearDataset,
-    clock: RunClock,
+    pretrains: bool,
     augmentation: Augmentation | None,
     scale: TrainingScale | None,
 ) -> list[tuple[Loader, float]]:
@@ -284,14 +346,15 @@ def open_phases(
         stored = images.downscaled([stored_size(size) for size in sizes]) if augmentation else images
         device = best_device()
         return [
-            Loader(stored, args.batch_size, device, each, sizes, class_balance=class_balance) for each in augmentations
+            Loader(stored, args.batch_size, device, each, sizes, class_balance=class_balance, seed=args.seed)
+            for each in augmentations
         ]
 
     copy_paste, no_copy_paste = open_loaders(
         dataset, scales_of(dataset, scale), args.class_balance, augmentation, plain
     )
     phases = [(copy_paste, 1 - args.lr_decay_fraction), (no_copy_paste, 1.0)]
-    if clock.progress < args.pretrain_fraction:
+    if pretrains:
         synthetic = pretraining_set(dataset, seed=args.seed, compartment=args.compartment)
         phases.insert(0, (*open_loaders(synthetic, [None] * len(synthetic), 0.0, strange), args.pretrain_fraction))
     return phases
@@ -340,16 +403,22 @@ def checkpoint_note(history: list[dict[str, Any]], best: dict[str, Any]) -> str:
 
 def main() -> int:
     """Every problem with the data or the arguments ends in one message, before training starts."""
-    args = parse_arguments(__doc__, add_data_options)
+    args, interrupts = parse_arguments(__doc__, add_data_options), Interrupts()
     try:
-        return train(args)
+        with interrupts, output_may_end():
+            if not args.resume:
+                check_writable(args.out or Path("runs"))
+            with claimed(args.out, args.data, args.resume) as args.out:
+                return train(args, interrupts)
+    except KeyboardInterrupt:
+        print("\nstopped before training began", file=sys.stderr)
+        return interrupts.code
     except (ValueError, FloatingPointError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
-    except (RuntimeError, MemoryError) as error:  # memory or disk are full, or a worker process was killed
+    except (RuntimeError, MemoryError) as error:  # memory is full, or a worker process was killed
         print(f"train.py: {error}", file=sys.stderr)
-        if args.out and (args.out / "last.pt").exists():
-            resume = f"python train.py --resume {shlex.quote(str(args.out))}"
-            print(f"the last checkpoint is kept; continue with: {resume}", file=sys.stderr)
+        if args.out and (args.out / LAST).exists():
+            print(f"the last checkpoint is kept; continue with: {resume_command(args)}", file=sys.stderr)
     return 2
 
 

@@ -35,10 +35,13 @@ class Batch(NamedTuple):
     indices: list[int]
 
 
-def stream_seed(*key: int) -> int:
-    """The seed of a random stream of its own, for numbers from 0 on that say what is drawn from it. So whatever is random
-    depends on these numbers alone: on no process, and on nothing that was drawn before."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+ORDER, BATCH, IMAGE, STEP = range(1, 5)  # what random numbers are for: the order of an epoch, ..., a step of the model
+
+
+def stream_seed(purpose: int, *key: int) -> int:
+    """The seed of a random stream of its own, for a purpose and numbers from 0 on that say what it is for. So whatever is
+    random depends on these alone: on no process, and on nothing that was drawn before."""
+    return int(np.random.SeedSequence((purpose, *key)).generate_state(1, np.uint64)[0])
 
 
 class AugmentedBatches(Dataset[list[ArraySample]]):
@@ -64,13 +67,13 @@ class AugmentedBatches(Dataset[list[ArraySample]]):
         draw = torch.default_generator.manual_seed
         samples = []
         with torch.random.fork_rng(devices=[]):
-            draw(stream_seed(self.seed, batch.epoch, 0, batch.number))
+            draw(stream_seed(BATCH, self.seed, batch.epoch, batch.number))
             transposed = coin()  # all or none: a batch of upright and lying images would be padded to a square
             for position, index in enumerate(batch.indices, start=batch.first):
-                draw(stream_seed(self.seed, batch.epoch, 1, position))
+                draw(stream_seed(IMAGE, self.seed, batch.epoch, position))
                 image, target = random_dihedral(*self._sample(index), transposed)
-                target = {name: value.contiguous().numpy() for name, value in target.items()}
-                samples.append((image.numpy(), target))
+                arrays = {name: value.contiguous().numpy() for name, value in target.items()}
+                samples.append((image.numpy(), arrays))
         return samples
 
     def _sample(self, index: int) -> Sample:
@@ -168,7 +171,7 @@ class Loader:
             begun = time.perf_counter()
 
     def _order(self, epoch: int) -> list[Batch]:
-        generator = torch.Generator().manual_seed(stream_seed(self.batches.seed, epoch, 2))
+        generator = torch.Generator().manual_seed(stream_seed(ORDER, self.batches.seed, epoch))
         count = len(self.batches)
         order = torch.multinomial(
             self.batches.weights, count, replacement=self.class_balance > 0, generator=generator

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # written out, as maskrcnn.__init__. Config is high up because its values reach a stage as arguments, never as a Config.
 ORDER = {
     "maskrcnn": """
-        describe boxes regions durable
+        describe boxes regions durable interrupts
         kernels
         rpn.nms roi.align images matching
         backbone rpn roi heads

@@ -20,7 +20,14 @@ from maskrcnn.training.schedule import FROZEN_STAGES, parse_schedule
 
 DATA = "data/LISC"
 PRETRAIN_FRACTION = 0.35
-CHANGEABLE = ("data", "minutes", "epochs")  # what may change when a run is resumed
+CHANGEABLE = (
+    "data",
+    "minutes",
+    "epochs",
+    "steps",
+    "save_every",
+    "skip_nonfinite",
+)  # what may change when a run is resumed
 RENAMED = {
     "--rate": "--lr",
     "--decay": "--lr-decay-fraction",
@@ -123,6 +130,18 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
         help="continue an interrupted run with its own arguments (--data may say where the data are now, --minutes or "
         "--epochs make it longer)",
     )
+    add(
+        "--save-every",
+        type=positive,
+        default=5.0,
+        metavar="MINUTES",
+        help="write last.pt so often, beside each validation (default: %(default)g)",
+    )
+    add(
+        "--skip-nonfinite",
+        action="store_true",
+        help="leave out a step whose loss is infinite or not a number, instead of ending the run",
+    )
     add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where the hardware supports it")
     add(
         "--seed",
@@ -141,6 +160,7 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         help="an epoch samples as many images as the training set has; pre-training comes on top (default: %(default)s)",
     )
     add("--minutes", type=positive, help="train for this long instead of --epochs")
+    add("--steps", type=positive_int, help="train for so many steps instead, pre-training included")
     add("--batch-size", type=positive_int, default=2, help="images per step (default: %(default)s)")
     add("--lr", type=positive, default=3e-4, help="peak learning rate of AdamW (default: %(default)s)")
     add(

@@ -14,6 +14,7 @@ from maskrcnn.model import MaskRCNN
 WARMUP_STEPS = 50
 FROZEN_STAGES = {"heads": 5, "5+": 4, "4+": 3, "3+": 2, "all": 0}  # of stem, res2 .. res5, those that do not learn
 MAX_VALIDATION_FRACTION = 0.05  # of the training time may be spent on validation
+VALIDATED_IMAGE = 0.5  # of the time of an image that is trained on: about what validation takes on a CPU
 
 
 def lr_at(step: int, progress: float, peak_lr: float, decay_fraction: float) -> float:
@@ -84,14 +85,24 @@ def parse_schedule(text: str) -> list[tuple[str, float]]:
 
 @dataclasses.dataclass
 class RunClock:
-    """Measures a run of total_steps or, if minutes is not None, of that much time, validation included."""
+    """Measures a run of total_steps or, if minutes is not None, of that much time, validation included. A run of a number
+    of steps depends on no clock.
+
+    validation_steps: what a validation takes, in training steps (see VALIDATED_IMAGE).
+    """
 
     total_steps: int
     minutes: float | None
+    validation_steps: float = 0.0
     step: int = 0
     seconds_before_resume: float = 0.0
     validation_seconds: float = 0.0  # of the last validation; the remaining time must include one more
+    saved: float = 0.0  # when the last checkpoint was written, in seconds of the run
     started: float = dataclasses.field(default_factory=lambda: time.monotonic())
+
+    def restart(self, step: int, seconds: float) -> None:
+        """Go on, at this step, after so many seconds."""
+        self.step, self.seconds_before_resume, self.saved, self.started = step, seconds, seconds, time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -124,7 +135,9 @@ class RunClock:
         is merged into the last block."""
         if self.step == 0:
             return 1
-        seconds_per_epoch = self.seconds / self.step * steps_per_epoch
-        enough = math.ceil(self.validation_seconds / (MAX_VALIDATION_FRACTION * seconds_per_epoch))
+        validation = self.validation_steps
+        if self.minutes is not None:  # by the clock, as all else in such a run
+            validation = self.validation_seconds / (self.seconds / self.step)
+        enough = math.ceil(validation / (MAX_VALIDATION_FRACTION * steps_per_epoch))
         left = self.steps_until(until) / steps_per_epoch
         return max(1, math.ceil(left - 1e-6) if left < enough + 1 else enough)

@@ -25,8 +25,9 @@ def starting_config(preset: str, of_weights: Config | None, size: int, changes: 
     config = PRESETS[preset]()
     if of_weights:
         # What is frozen and which detections are returned was chosen for another run, or for use.
-        kept = {"frozen_stages": config.frozen_stages, "box_score_thresh": config.box_score_thresh}
-        config = dataclasses.replace(of_weights, **kept)
+        config = dataclasses.replace(
+            of_weights, frozen_stages=config.frozen_stages, box_score_thresh=config.box_score_thresh
+        )
     if preset in SMALL_IMAGES:
         config = dataclasses.replace(config, min_size=size, max_size=2 * size)
     return dataclasses.replace(config, **changes)
