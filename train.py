@@ -1,6 +1,5 @@
 """Train Mask R-CNN on stained blood smears: detect, segment and classify their white blood cells."""
 
-# ruff: noqa: E402
 import signal
 
 if __name__ == "__main__":

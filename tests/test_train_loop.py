@@ -14,7 +14,8 @@ from data.augment import Augmentation
 from maskrcnn import Config
 from maskrcnn.images import ImageTransform
 from maskrcnn.inference.scale import TrainingScale
-from maskrcnn.training.schedule import WARMUP_STEPS, RunClock, lr_at
+from maskrcnn.interrupts import Interrupts
+from maskrcnn.training.schedule import WARMUP_STEPS, lr_at
 
 ROOT = Path(__file__).parents[1]
 NAN = float("nan")
@@ -81,7 +82,8 @@ class Batches:
     """In place of a Loader: batches whose images have these means, over and over."""
 
     copy_paste_on = False
-    wait_seconds = 0.0
+    wait_seconds, epoch, shown = 0.0, 0, (0,)
+    batches = SimpleNamespace(dataset=SimpleNamespace(records=[SimpleNamespace(image="a.png")]))
     closed_at: int | None = None  # the step at which its phase has ended
     steps = 0
 
@@ -91,8 +93,8 @@ class Batches:
     def __len__(self) -> int:
         return len(self.means)
 
-    def epochs(self, count: int):
-        for mean in self.means * count:
+    def epochs(self, count: int, skip: int = 0):
+        for mean in (self.means * count)[skip:]:
             self.steps += 1
             yield [torch.full((3, 4, 4), float(mean))], [{}]
 
@@ -132,7 +134,7 @@ class Run:
         ap = self.metrics.pop(0) if self.metrics else 0.5
         return {key: {"ap": ap} for key in ("mask", "mask_class_agnostic")} | {"validated": weight(model)}
 
-    def save(self, path, model, **state):
+    def save(self, path, model, previous=None, **state):
         copies = {name: torch.tensor(value.detach().tolist()) for name, value in model.state_dict().items()}
         self.saved[path.name] = {"model": copies, **state}
 
@@ -142,9 +144,9 @@ class Run:
             "resume": None, "out": self.tmp_path / "run", "data": "x", "seed": 0, "epochs": 1, "minutes": None,
             "batch_size": 1, "lr": 1e-3, "lr_decay_fraction": 0.5, "ema_decay": 0.0, "pretrain_fraction": 0.0,
             "head_lr_factor": 1.0, "override": [], "augment": "full", "precision": "float32", "weights": None, "changes": {},
-            "preset": "lisc", "trainable": None, "schedule": None,
+            "preset": "lisc", "trainable": None, "schedule": None, "steps": None, "save_every": 5.0, "skip_nonfinite": False,
         }  # fmt: skip
-        return self.module.train(argparse.Namespace(**{**defaults, **options}))
+        return self.module.train(argparse.Namespace(**{**defaults, **options}), Interrupts())
 
 
 def weight(model) -> float:
@@ -220,15 +222,15 @@ def test_rpn_and_heads_take_larger_steps_than_the_backbone(run):
 
 
 def test_crops_pasted_cells_and_other_colours_are_shown_until_the_rate_falls(run):
-    shown = lambda images, batch_size, device, augmentation, sizes, class_balance: augmentation  # noqa: E731
+    shown = lambda images, batch_size, device, augmentation, sizes, class_balance, seed: augmentation  # noqa: E731
     run.monkeypatch.setattr(run.module, "Loader", shown)
-    args = argparse.Namespace(batch_size=2, class_balance=0.5, lr_decay_fraction=0.3, pretrain_fraction=0.0)
-    images, clock = SimpleNamespace(samples=[], downscaled=lambda sizes: None), RunClock(10, None)
+    args = argparse.Namespace(batch_size=2, class_balance=0.5, lr_decay_fraction=0.3, pretrain_fraction=0.0, seed=0)
+    images = SimpleNamespace(samples=[], downscaled=lambda sizes: None)
     augmentation = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.4, copies=3.0, crop=90)
-    phases = run.module.open_phases(args, run.model, images, clock, augmentation, KNOWN)
+    phases = run.module.open_phases(args, run.model, images, False, augmentation, KNOWN)
     last = Augmentation(zoom=1.5, stain=0.2, light=0.3, blur=2.0, laboratory=0.0, copies=0.0, crop=0)
     assert phases == [(augmentation, pytest.approx(0.7)), (last, 1.0)]
-    assert run.module.open_phases(args, run.model, images, clock, None, KNOWN) == [
+    assert run.module.open_phases(args, run.model, images, False, None, KNOWN) == [
         (None, pytest.approx(0.7)),
         (None, 1.0),
     ]
@@ -245,7 +247,7 @@ def test_the_large_images_of_torchvisions_preset_are_cropped_on_demand_only(run)
 
 
 def test_colours_of_other_laboratories_are_those_of_pretraining_first(run):
-    shown = lambda images, batch_size, device, augmentation, sizes, class_balance: (images, augmentation)  # noqa: E731
+    shown = lambda images, batch_size, device, augmentation, sizes, class_balance, seed: (images, augmentation)  # noqa: E731
     run.monkeypatch.setattr(run.module, "Loader", shown)
     drawn = Images()
     drawn.downscaled = lambda sizes: "synthetic"
@@ -255,7 +257,7 @@ def test_colours_of_other_laboratories_are_those_of_pretraining_first(run):
         batch_size=2, class_balance=0.5, lr_decay_fraction=0.3, pretrain_fraction=0.2, seed=0, compartment="whole-cell"
     )
     augmentation = Augmentation(laboratory=0.1, pretrain_laboratory=0.6)
-    phases = run.module.open_phases(args, run.model, real, RunClock(10, None), augmentation, KNOWN)
+    phases = run.module.open_phases(args, run.model, real, True, augmentation, KNOWN)
     shares = [(images, augmentation.laboratory) for (images, augmentation), _ in phases]
     assert shares == [("synthetic", 0.6), ("real", 0.1), ("real", 0.0)]
 
@@ -294,9 +296,22 @@ def test_frozen_weights_are_not_trained(run):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_spoils_the_weights(run):
-    with pytest.raises(FloatingPointError, match="nan at step 1; try a lower --lr"):
+    with pytest.raises(
+        FloatingPointError, match=r"^pull is nan at step 1, of a\.png; .*diverged\.pt\. Try a lower --lr"
+    ):
         run((Batches(1, NAN), 1.0))
     assert run.model.weight.isfinite().all()
+    study = run.saved["diverged.pt"]
+    assert study["images"][0].isnan().all()
+    assert study["losses"] == {"pull": pytest.approx(NAN, nan_ok=True), "rest": 1.0}
+    assert run.saved["last.pt"]["step"] == 0  # as it was before
+
+
+def test_a_step_whose_loss_is_not_finite_can_be_left_out(run, capsys):
+    run((Batches(1, NAN, 3), 1.0), skip_nonfinite=True, lr=1e-9, epochs=2)
+    assert "left out: pull is nan at step 1, of a.png" in capsys.readouterr().err
+    assert run.history[0]["train"]["pull"] == pytest.approx(2)
+    assert run.history[0]["step"] == 2
 
 
 def test_the_moving_average_follows_the_weights_and_is_what_is_validated_and_saved(run):

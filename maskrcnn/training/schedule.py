@@ -138,6 +138,6 @@ class RunClock:
         validation = self.validation_steps
         if self.minutes is not None:  # by the clock, as all else in such a run
             validation = self.validation_seconds / (self.seconds / self.step)
-        enough = math.ceil(validation / (MAX_VALIDATION_FRACTION * steps_per_epoch))
+        enough = max(1, math.ceil(validation / (MAX_VALIDATION_FRACTION * steps_per_epoch)))
         left = self.steps_until(until) / steps_per_epoch
         return max(1, math.ceil(left - 1e-6) if left < enough + 1 else enough)

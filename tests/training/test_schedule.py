@@ -79,16 +79,33 @@ def test_a_resumed_run_counts_what_was_before(clock):
 
 
 def test_validation_takes_at_most_a_twentieth_of_the_time_and_never_more_epochs_than_are_left(clock):
-    run = RunClock(total_steps=2000, minutes=None)
+    run = RunClock(total_steps=1, minutes=1000)
     assert run.epochs_until_validation(100) == 1
     run.step, run.validation_seconds = 100, 20.0
     clock[0] += 100  # an epoch takes 100 s, so that 20 s of validation are worth 4 of them
     assert run.epochs_until_validation(100) == 4
     run.validation_seconds = 5.0
     assert run.epochs_until_validation(100) == 1
-    run.step, run.validation_seconds = 1750, 1e6
-    clock[0] += 1650
+    run.minutes, run.step, run.validation_seconds = (2000 + 1.1 * 6000) / 60, 1750, 6000
+    clock[0] += 1650  # 250 steps are left before the last validation
     assert run.epochs_until_validation(100) == 3
+
+
+def test_a_run_of_a_number_of_steps_validates_at_the_same_steps_on_any_machine(clock):
+    run = RunClock(total_steps=2000, minutes=None, validation_steps=20.0)
+    assert run.epochs_until_validation(100) == 1
+    for seconds in (0.1, 1000):
+        run.step, run.validation_seconds = 100, seconds
+        clock[0] += seconds
+        assert run.epochs_until_validation(100) == 4  # 20 steps are a twentieth of 400
+    run.step = 1750
+    assert run.epochs_until_validation(100) == 3
+
+
+def test_a_clock_that_is_set_does_not_change_a_run(monkeypatch):
+    run = RunClock(total_steps=10, minutes=10)
+    monkeypatch.setattr("time.time", lambda: 1e12)
+    assert run.seconds < 60
 
 
 def test_a_remainder_shorter_than_an_epoch_is_merged(clock):
