@@ -229,7 +229,8 @@ def train(args: argparse.Namespace, interrupts: Interrupts) -> int:
 
 
 def resume_command(args: argparse.Namespace) -> str:
-    return f"python train.py --resume {shlex.quote(str(args.out))}"
+    """What a user types to go on."""
+    return f"python train.py --resume {shlex.quote(str(args.resume or args.out))}"
 
 
 def diverged(
@@ -410,7 +411,10 @@ def main() -> int:
             with claimed(args.out, args.data, args.resume) as args.out:
                 return train(args, interrupts)
     except KeyboardInterrupt:
-        print("\nstopped before training began", file=sys.stderr)
+        begun = args.resume or (args.out and (args.out / LAST).exists())
+        print(
+            f"\nstopped{f'; continue with: {resume_command(args)}' if begun else ' before training began'}", flush=True
+        )
         return interrupts.code
     except (ValueError, FloatingPointError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import multiprocessing
 import os
 import signal
 import threading
@@ -128,6 +129,7 @@ class Loader:
             num_workers=self.workers,
             collate_fn=_as_it_is,
             persistent_workers=self.workers > 0,
+            worker_init_fn=_end_with_parent,
             generator=torch.Generator(),  # else each epoch would draw a number from the model's stream
         )
 
@@ -181,6 +183,19 @@ class Loader:
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+
+def _end_with_parent(_worker: int) -> None:
+    """In a worker process: do not outlive a parent that was killed. PyTorch's own watch lets a worker wait for ever whose
+    last batch nobody takes out of the pipe."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _as_it_is(batch: list[ArraySample]) -> list[ArraySample]:

@@ -353,6 +353,18 @@ def test_only_a_better_validation_replaces_the_best_checkpoint(run):
     assert best["model"]["weight"].item() == pytest.approx(run.history[1]["validated"])
 
 
+def test_after_a_kill_a_worse_checkpoint_does_not_replace_a_best_one_that_the_last_one_does_not_know(run, monkeypatch):
+    run.metrics = [0.3, 0.5]
+    monkeypatch.setattr(run.module, "best_so_far", lambda folder: 0.4)
+    run((Batches(1, 1), 1.0), lr=0.1, epochs=2)
+    assert [entry["epoch"] for entry in run.saved["best.pt"]["history"]] == [1, 2]
+    run.metrics = [0.3]
+    monkeypatch.setattr(run.module, "best_so_far", lambda folder: 0.4)
+    del run.saved["best.pt"]
+    run((Batches(1, 1), 1.0), lr=0.1)
+    assert "best.pt" not in run.saved
+
+
 @pytest.mark.parametrize("ema_decay", [0.0, 0.5])
 def test_a_run_that_was_interrupted_and_resumed_ends_as_if_it_had_not_stopped(monkeypatch, tmp_path, ema_decay):
     options = {"lr": 0.1, "epochs": 4, "ema_decay": ema_decay}
