@@ -169,13 +169,6 @@ def test_what_cannot_be_trained_says_why(smears, tmp_path, arguments, message, c
     assert message in said
 
 
-def test_minutes_that_are_over_before_the_first_step_are_too_few(smears, tmp_path, train):
-    result = train("--data", smears, "--out", tmp_path / "run", "--minutes", 1e-6)
-    assert result.returncode == 2
-    assert "--minutes 1e-06 ended before the first validation" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_settings_and_weights_of_another_run_are_used_and_its_images_count_as_seen(finished, smears, tmp_path, run):
     """The other run was trained on four of the six images; this one has fold 0 to validate on, and trains on the rest."""
     folder = tmp_path / "a run"  # with a space, as the folders of LISC have
