@@ -55,8 +55,8 @@ from maskrcnn.training.schedule import (
     parameter_groups,
     parse_schedule,
 )
-from maskrcnn.training.start import SMALL_IMAGES, starting_config
-from maskrcnn.weights import load, load_checkpoint, preset_for, save_checkpoint, trained_on
+from maskrcnn.training.start import SMALL_IMAGES, check_frozen, starting_config
+from maskrcnn.weights import load, load_checkpoint, preset_for, read_weights, save_checkpoint, trained_on
 
 WEIGHT_DECAY = 0.05
 MAX_GRAD_NORM = 5.0
@@ -79,6 +79,7 @@ def train(args: argparse.Namespace, interrupts: Interrupts) -> int:
         if not args.preset:
             args.preset, of_weights = preset_for(args.weights) if args.weights else ("lisc", None)
         model_overrides, augmentation = read_overrides(args)
+        check_start(args, of_weights, model_overrides)
         splits = open_splits(args)
         if args.pretrain_fraction is None:
             args.pretrain_fraction = PRETRAIN_FRACTION if shown_classes(splits.train) else 0.0
@@ -311,14 +312,31 @@ def new_model(
     if args.trainable:
         overrides = {"frozen_stages": FROZEN_STAGES[args.trainable], **overrides}
     config = starting_config(args.preset, of_weights, size, {"class_names": dataset.class_names, **overrides})
-    if config.norm == "frozen_batchnorm" and not args.weights:
+    model = MaskRCNN(config)
+    if args.weights:
+        report = load(model, args.weights)
+        print(f"{args.weights}: {report}")
+        check_frozen(args.weights, config, report.missing)
+    return model
+
+
+def check_start(args: argparse.Namespace, of_weights: Config | None, overrides: dict[str, Any]) -> None:
+    """Raise ValueError for weights that cannot be read, or are missing where something is frozen, before the data are
+    read."""
+    config = starting_config(args.preset, of_weights, Config().min_size, overrides)
+    if args.weights:
+        read_weights(args.weights, config)
+        return
+    if config.norm == "frozen_batchnorm":
         raise ValueError(
             "frozen BatchNorm is not trained: give --weights with its statistics, such as imagenet, or use --preset lisc"
         )
-    model = MaskRCNN(config)
-    if args.weights:
-        print(f"{args.weights}: {load(model, args.weights)}")
-    return model
+    parts = [part for part, _ in parse_schedule(args.schedule)] if args.schedule else [args.trainable or "all"]
+    if min(FROZEN_STAGES[part] for part in parts):
+        raise ValueError(
+            f"--{'schedule' if args.schedule else 'trainable'} leaves layers of the ResNet as they are, which are random: "
+            "give --weights, such as imagenet, or train all of it"
+        )
 
 
 def open_phases(

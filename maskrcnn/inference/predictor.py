@@ -76,7 +76,7 @@ class Predictor:
                 f"warning: in {len(others)} of {count} images ({shown}) the cells found are much smaller or larger than "
                 "those of training. One call has one scale: predict images of another magnification by themselves"
             )
-        if limited:
+        if limited and self.known:  # else it is a model of others, whose limits are as they are
             warnings.append(
                 f"warning: in {plural(limited, 'image')} the model had more candidates in one place than it looks at, "
                 "so cells may be missing; train with --override rpn_post_nms_top_n_test=1000 and box_detections_per_img=300"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from maskrcnn.config import Config
@@ -31,3 +31,13 @@ def starting_config(preset: str, of_weights: Config | None, size: int, changes: 
     if preset in SMALL_IMAGES:
         config = dataclasses.replace(config, min_size=size, max_size=2 * size)
     return dataclasses.replace(config, **changes)
+
+
+def check_frozen(weights: str, config: Config, missing: Sequence[str]) -> None:
+    """Raise ValueError if frozen norms are among the parameters that --weights do not fill: they would never be learnt."""
+    norms = [name.removesuffix(".running_var") for name in missing if name.endswith(".running_var")]
+    if config.norm == "frozen_batchnorm" and norms:
+        raise ValueError(
+            f"{weights} lacks {len(norms)} norms of this model, such as {norms[0]}, which are frozen and would stay as they "
+            f"are: give weights with a {config.backbone}, or another --preset"
+        )

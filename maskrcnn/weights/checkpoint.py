@@ -1,6 +1,7 @@
 """This project's own checkpoints: the model's config and weights, and what else a run wants to keep."""
 
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from maskrcnn.weights.version_0_1 import current_names
 
 # What programs put in front of all names of a model that they wrap: DataParallel, torch.compile, Lightning, AveragedModel.
 PREFIXES = ("module.", "_orig_mod.", "model.")
+TEXT = bytes(range(32, 127)) + b"\t\n\r"
 OF_WRAPPERS = ("n_averaged",)  # entries of their own
 ENTRIES = ("model", "state_dict", "model_state_dict")  # where programs keep the weights in a checkpoint
 
@@ -35,17 +37,16 @@ def is_own(checkpoint: Mapping[str, Any]) -> bool:
     return all(isinstance(checkpoint.get(entry), Mapping) for entry in ("config", "model"))
 
 
-def build(path: str | os.PathLike[str], checkpoint: Mapping[str, Any]) -> MaskRCNN:
-    """The model of a checkpoint that `is_own`. Raises ValueError, naming the path, for one of another version."""
+def build(path: str | os.PathLike[str], checkpoint: Mapping[str, Any], what: str) -> MaskRCNN:
+    """The model of the entries config and model. what: the file is where they do not fit each other, for the ValueError that
+    is raised then."""
     try:
         model = MaskRCNN(Config.from_dict(current_names(checkpoint["config"])))
         model.load_state_dict(checkpoint["model"])
     except (ValueError, RuntimeError, TypeError) as error:
         reasons = str(error).splitlines()
         more = f" and {len(reasons) - 2} more lines" if len(reasons) > 2 else ""
-        raise ValueError(
-            f"{path}: a checkpoint of another version of this model ({' '.join(reasons[:2]).strip()[:300]}{more})"
-        ) from error
+        raise ValueError(f"{path}: {what} ({' '.join(reasons[:2]).strip()[:300]}{more})") from error
     check_finite(path, model.state_dict())
     return model
 
@@ -79,16 +80,28 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the bytes of a damaged file can make the unpickler raise anything, KeyError included
-        # The first sentence only: PyTorch goes on to advise loading the file without its safety check.
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
-        raise ValueError(
-            f"{path}: not a readable PyTorch checkpoint; was it cut off while copying? ({reason})"
-        ) from error
+        raise ValueError(f"{path}: not a readable PyTorch checkpoint; {_reason(path, str(error))}") from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights")
     if is_own(checkpoint):
         _check_intact(path)
     return dict(checkpoint)
+
+
+def _reason(path: Path, said: str) -> str:
+    """Why a file is none, by its name, its content and what torch.load said."""
+    with path.open("rb") as file:
+        start = file.read(200)
+    if path.suffix == ".onnx":
+        return "an ONNX file is a program without the names of its weights: give the best.pt that it was made of"
+    if zipfile.is_zipfile(path) and any("/code/" in name for name in zipfile.ZipFile(path).namelist()):
+        return "it is a program of TorchScript: write the state_dict() of the model in it with torch.save"
+    if found := re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|Unsupported operand) ([\w.]+)", said):
+        return f"it needs code to be read ({found[1]}), and none is run: write model.state_dict() with torch.save"
+    if start.strip() and all(byte in TEXT for byte in start):
+        return "it is text: a web page in place of a download, or a pointer of git-lfs?"
+    # The first sentence only: PyTorch goes on to advise loading the file without its safety check.
+    return f"was it cut off while copying? ({(said.splitlines() or [''])[0].partition('. ')[0]})"
 
 
 def _check_intact(path: Path) -> None:

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from maskrcnn.model import MaskRCNN
 from maskrcnn.weights.sources import REMEDY, Source, read_weights
+from maskrcnn.weights.torchvision import COUNTER
 
+SHOWN = 8  # lines of a report that name what was not loaded
 # Parameters with rows for each class, in their order: how many, and whether those of background come first.
 OF_CLASSES = {"box_head.class_logits": (1, True), "box_head.box_deltas": (4, True), "mask_head.mask_logits": (1, False)}
 
@@ -27,18 +29,33 @@ class LoadReport(NamedTuple):
     missing: list[str]
     unexpected: list[str]
     by_class: dict[str, str]
+    remark: str = ""
+
+    @property
+    def random_parts(self) -> list[str]:
+        """The parts of the model, such as mask_head, of which no parameter was filled."""
+        filled = {name.split(".")[0] for name in (*self.loaded, *self.by_class)}
+        return [part for part in dict.fromkeys(name.split(".")[0] for name in self.missing) if part not in filled]
 
     def __str__(self) -> str:
         counts = {name: len(getattr(self, name)) for name in ("loaded", "skipped", "missing", "unexpected")}
         lines = [f"{self.kind}: {', '.join(f'{count} {name}' for name, count in counts.items())}"]
-        lines += [f"  skipped {name}: {why}" for name, why in self.skipped.items()]
-        lines += [f"  missing {name}" for name in self.missing]
-        lines += [f"  unexpected {name}" for name in self.unexpected]
+        lines += [f"  {part} stays random, the file has nothing for it" for part in self.random_parts]
+        lines += _some("skipped", [f"{name}: {why}" for name, why in self.skipped.items()])
+        lines += _some("missing", [name for name in self.missing if name.split(".")[0] not in self.random_parts])
+        lines += _some("unexpected", self.unexpected)
+        lines += [f"  warning: {self.remark}"] if self.remark else []
         if self.unexpected:
             reason = "is of another architecture: what is unexpected has no place in this model"
             lines.append(f"  warning: {self.kind} {reason}")
         lines += [f"  loaded {name} of {rows}; its other classes are new" for name, rows in self.by_class.items()]
         return "\n".join(lines)
+
+
+def _some(what: str, entries: Sequence[str]) -> list[str]:
+    """A line for each of the first SHOWN, and how many more there are."""
+    more = [f"  {what} {len(entries) - SHOWN} more"] if len(entries) > SHOWN else []
+    return [f"  {what} {entry}" for entry in entries[:SHOWN]] + more
 
 
 def load(model: MaskRCNN, source: Source) -> LoadReport:
@@ -62,8 +79,8 @@ def load(model: MaskRCNN, source: Source) -> LoadReport:
             fitting[name] = value
         elif name in ours:
             report.skipped[name] = f"shape {list(value.shape)}, here {list(ours[name].shape)}"
-        elif name.startswith("fc.") or name.endswith(".num_batches_tracked"):
-            report.skipped[name] = "has no counterpart here"
+        elif name.startswith("fc.") or name.endswith(COUNTER):
+            continue  # of a classifier's last layer, and how many batches a norm has seen: never needed
         else:
             report.unexpected.append(name)
     if not fitting:
@@ -73,7 +90,11 @@ def load(model: MaskRCNN, source: Source) -> LoadReport:
         )
     model.load_state_dict(fitting, strict=False)
     report.loaded.extend(fitting)
-    report.missing.extend(name for name in ours if name not in fitting and not name.endswith("num_batches_tracked"))
+    report.missing.extend(name for name in ours if name not in fitting and not name.endswith(COUNTER))
+    eps = (weights.config or {}).get("norm_eps", model.config.norm_eps)
+    if eps != model.config.norm_eps and model.config.norm != "groupnorm":
+        remark = f"its norms have an eps of {eps}, and those of this model {model.config.norm_eps}: results will differ"
+        report = report._replace(remark=f"{remark}; give norm_eps={eps} to the Config")
     return report
 
 
@@ -86,9 +107,13 @@ def rows_of_classes(
     has_background: bool,
 ) -> tuple[Tensor, str] | None:
     """Our parameter with the rows of background and of the classes that both have replaced by theirs, and these classes.
-    None if the classes are the same, or if one of the parameters is of a class-agnostic head."""
+    None if the classes are the same, or if one of the parameters is of a class-agnostic head or of another width."""
     sizes = [per_class * (len(names) + has_background) for names in (their_classes, our_classes)]
-    if tuple(their_classes) == tuple(our_classes) or [len(theirs), len(ours)] != sizes:
+    if (
+        tuple(their_classes) == tuple(our_classes)
+        or [len(theirs), len(ours)] != sizes
+        or theirs.shape[1:] != ours.shape[1:]
+    ):
         return None
     merged, rows = (value.unflatten(0, (-1, per_class)).clone() for value in (ours, theirs))
     common = [name for name in our_classes if name in their_classes]

@@ -61,7 +61,7 @@ def read_weights(source: Source, target: Config | None = None) -> Weights:
         return _of_checkpoint(source, read_checkpoint(published_file(source, backbone)), target)
     path = Path(source)
     if path.suffix in KERAS and path.is_file():
-        return _of_keras(path, target or Config())
+        return _of_keras(path, target)
     if path.suffix == ".pkl" and path.is_file():
         return _of_detectron2(path)
     return _of_checkpoint(str(path), read_checkpoint(path), target)
@@ -81,7 +81,8 @@ def load_checkpoint(source: Source) -> tuple[MaskRCNN, dict[str, Any]]:
             f"{where}: not a checkpoint of train.py, which has the entries config and model, nor of torchvision's "
             f"Mask R-CNN; it is {weights.kind} and cannot detect"
         )
-    return build(where, {"config": weights.config, "model": weights.state}), dict(weights.extra)
+    what = "a checkpoint of another version of this model" if weights.kind == OWN else f"not quite {weights.kind}"
+    return build(where, {"config": weights.config, "model": weights.state}, what), dict(weights.extra)
 
 
 def trained_on(source: Source) -> list[str]:
@@ -129,10 +130,18 @@ def _of_checkpoint(where: str, checkpoint: Mapping[str, Any], target: Config | N
         if config.norm == "frozen_batchnorm":
             state = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
         return Weights(state, kind, config.to_dict(), _known_names(config))
+    return Weights(state, _kind(state, tensors))
+
+
+def _kind(state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
+    """What weights are of that are not those of a whole detector. tensors: with the names of the file."""
     backbone = backbone_of(state)
-    return Weights(
-        state, f"torchvision's {backbone}" if backbone and "fc.weight" in state else "weights without a config"
-    )
+    if is_torchvision(tensors):
+        has_mask_head = any(name.startswith("mask_head.") for name in state)
+        return (
+            "a part of torchvision's Mask R-CNN" if has_mask_head else "torchvision's Faster R-CNN, without a mask head"
+        )
+    return f"torchvision's {backbone}" if backbone and "fc.weight" in state else "weights without a config"
 
 
 def _of_detectron2(source: Source) -> Weights:
@@ -141,11 +150,13 @@ def _of_detectron2(source: Source) -> Weights:
     return Weights(state, kind, config.to_dict(), _known_names(config))
 
 
-def _of_keras(path: Path, target: Config) -> Weights:
+def _of_keras(path: Path, target: Config | None) -> Weights:
     """Matterport's Mask R-CNN, or the ResNet-50 of Keras, changed to suit the target's normalisation."""
     if is_detector(path):
         config, state = read_matterport(path)
         return Weights(state, f"Matterport's Mask R-CNN ({config.backbone})", config.to_dict(), _known_names(config))
+    if target is None:
+        return Weights({}, "Keras' ResNet-50")  # no detector, and for one it is not known how to read it
     if not target.stride_in_1x1:
         raise ValueError(f"{path}: Keras' ResNet-50 has its stride in the 1x1; add --override stride_in_1x1=true")
     return Weights(read_keras_resnet50(path, target.norm_eps, target.image_mean, target.image_std), "Keras' ResNet-50")

@@ -9,7 +9,9 @@ from maskrcnn.durable import replacing_text
 from maskrcnn.inference.export.finished import FinishedImage, FoundCell
 from maskrcnn.inference.outlines import polygons
 from maskrcnn.regions import Region, run_lengths
+from maskrcnn.weights.coco import COCO_CLASSES, COCO_NAMES
 
+OF_COCO = dict(zip(COCO_CLASSES, COCO_NAMES, strict=True))  # class -> the number that COCO's own files give it
 PREDICTIONS = "predictions of maskrcnn"  # what the info of coco.json says, so that nobody takes them for annotations
 
 
@@ -19,7 +21,7 @@ def write_predictions(
     """COCO's file of annotations, with scores. as_polygons: see `segmentation`."""
 
     def entry(cell: FoundCell, size: list[int]) -> dict[str, Any]:
-        return {"iscrowd": 0, "score": cell["score"], **_place(cell, size, as_polygons)}
+        return {"score": cell["score"], **_place(cell, size, as_polygons)}
 
     _write(path, images, class_names, {"info": {"description": PREDICTIONS}}, entry, lambda image: image["file"])
 
@@ -28,14 +30,20 @@ def write_annotations(path: Path, images: Iterable[FinishedImage], class_names: 
     """The same for people to correct and for train.py to read: polygons of the copies of the images, without scores."""
 
     def entry(cell: FoundCell, size: list[int]) -> dict[str, Any]:
-        return {"iscrowd": 0, **_place(cell, size, as_polygons=True)}
+        return _place(cell, size, as_polygons=True)
 
     _write(path, images, class_names, {}, entry, lambda image: image["copy"])
 
 
-def write_results(path: Path, images: Iterable[FinishedImage]) -> None:
+def category_numbers(class_names: Sequence[str]) -> list[int]:
+    """Of each class: COCO's own for COCO's 80, which are not counted through, else 1, 2, ..."""
+    return [OF_COCO[name] if tuple(class_names) == COCO_CLASSES else k for k, name in enumerate(class_names, start=1)]
+
+
+def write_results(path: Path, images: Iterable[FinishedImage], class_names: Sequence[str]) -> None:
     """The list that `COCO.loadRes` reads. The numbers of images and categories are those of `write_predictions`. Without
     boxes, from which it would take areas; it makes them from the masks."""
+    numbers = category_numbers(class_names)
     with replacing_text(path) as file:
         file.write("[")
         _write_list(
@@ -43,7 +51,7 @@ def write_results(path: Path, images: Iterable[FinishedImage]) -> None:
             (
                 {
                     "image_id": number,
-                    "category_id": cell["label"],
+                    "category_id": numbers[cell["label"] - 1],
                     "score": cell["score"],
                     "segmentation": {"size": [image["height"], image["width"]], "counts": cell["counts"]},
                 }
@@ -62,7 +70,8 @@ def _write(
     entry: Callable[[FoundCell, list[int]], dict[str, Any]],
     name: Callable[[FinishedImage], str],
 ) -> None:
-    categories = [{"id": k, "name": name} for k, name in enumerate(class_names, start=1)]
+    numbers = category_numbers(class_names)
+    categories = [{"id": k, "name": name} for k, name in zip(numbers, class_names, strict=True)]
     pictures = (
         {"id": number, "file_name": name(image), "height": image["height"], "width": image["width"]}
         for number, image in enumerate(images, start=1)
@@ -73,7 +82,8 @@ def _write(
         for cell in image["cells"]
     )
     annotations = (
-        {"id": i, "image_id": number, **entry(cell, size)} for i, (number, cell, size) in enumerate(cells, start=1)
+        {"id": i, "image_id": number, "category_id": numbers[cell["label"] - 1], **entry(cell, size)}
+        for i, (number, cell, size) in enumerate(cells, start=1)
     )
     with replacing_text(path) as file:
         file.write(json.dumps({**head, "categories": categories})[:-1] + ', "images": [')
@@ -92,7 +102,7 @@ def _place(cell: FoundCell, size: list[int], as_polygons: bool) -> dict[str, Any
     x1, y1, x2, y2 = cell["box"]
     runs = {"size": size, "counts": cell["counts"]}
     return {
-        "category_id": cell["label"],
+        "iscrowd": 0,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": cell["measures"]["area_px"],
         "segmentation": (cell["polygons"] or runs) if as_polygons else runs,

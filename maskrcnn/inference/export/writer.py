@@ -115,7 +115,7 @@ class PredictionWriter:
         for name in set(self.options.formats) & set(SUMMARIES):
             path = self.out / f"{name.replace('-', '_')}.json"
             if name == "coco-results":
-                coco.write_results(path, self.images)
+                coco.write_results(path, self.images, self.class_names)
             else:
                 coco.write_predictions(path, self.images, self.class_names, as_polygons=name == "coco-polygons")
         if self.known_colours and self.colour_warning():
