@@ -96,7 +96,7 @@ def _reason(path: Path, said: str) -> str:
         return "an ONNX file is a program without the names of its weights: give the best.pt that it was made of"
     if zipfile.is_zipfile(path) and any("/code/" in name for name in zipfile.ZipFile(path).namelist()):
         return "it is a program of TorchScript: write the state_dict() of the model in it with torch.save"
-    if found := re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|Unsupported operand) ([\w.]+)", said):
+    if found := re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", said):
         return f"it needs code to be read ({found[1]}), and none is run: write model.state_dict() with torch.save"
     if start.strip() and all(byte in TEXT for byte in start):
         return "it is text: a web page in place of a download, or a pointer of git-lfs?"

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchvision.models import resnet18
 from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
@@ -43,7 +44,35 @@ def test_the_papers_models_are_presets_that_need_weights(smears, tmp_path, call)
     code, said = call("train.py", "--data", smears, "--preset", "R50-C4", "--out", tmp_path / "run")
     assert code == 2
     assert "give --weights with its statistics, such as imagenet" in said
+    code, said = call("train.py", "--data", "nowhere", "--trainable", "heads", "--out", tmp_path / "run")
+    assert code == 2
+    assert "--trainable leaves layers of the ResNet as they are, which are random: give --weights" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_norms_that_would_stay_random_for_ever_are_refused(smears, tmp_path, call):
+    """The third stage of a ResNet-34 has four blocks more than that of a ResNet-18."""
+    path = tmp_path / "resnet18.pth"
+    torch.save(resnet18(weights=None).state_dict(), path)
+    code, said = call(
+        "train.py", "--data", smears, "--weights", path, "--override", "backbone=resnet34", "--out", tmp_path / "run"
+    )
+    assert code == 2
+    assert "lacks 16 norms of this model, such as backbone.resnet.res2.2.norm1, which are frozen" in said
+
+
+def test_parts_of_detectors_are_called_what_they_are(published, tmp_path, call):
+    state = torch.load(published, weights_only=True)
+    for name, words in (
+        ("faster", "torchvision's Faster R-CNN, without a mask head"),
+        ("half", "a part of torchvision's"),
+    ):
+        left = ".mask_" if name == "faster" else ".box_predictor."
+        torch.save({key: value for key, value in state.items() if left not in key}, tmp_path / f"{name}.pth")
+        code, said = call("predict.py", "--checkpoint", tmp_path / f"{name}.pth", "x.png")
+        assert code == 2
+        assert f"{words}" in said
+        assert "cannot detect" in said
 
 
 def test_they_predict_as_they_are(published, smears, tmp_path, call, capsys):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maskrcnn import Config, MaskRCNN
+from maskrcnn import Config, MaskRCNN, __version__
 from maskrcnn.__main__ import main
 from maskrcnn.weights import load_checkpoint, save_checkpoint
 
@@ -44,7 +44,8 @@ def test_safetensors_lie_beside_the_checkpoint_and_predict_reads_them(runs, call
     assert str(written) in said
     expected, read = (load_checkpoint(runs / "lisc" / name) for name in ("best.pt", "best.safetensors"))
     assert all(value.equal(read[0].state_dict()[name]) for name, value in expected[0].state_dict().items())
-    assert read[1] == expected[1] == {"trained_on": ["a"]}
+    assert read[1] == expected[1] == {"trained_on": ["a"], "version": __version__}
+    assert written.stat().st_mode == (runs / "lisc/best.pt").stat().st_mode  # readable by those who may read the other
     Image.new("RGB", (90, 70), "white").save(tmp_path / "a.png")
     code, _, errors = call("predict", tmp_path / "a.png", "--checkpoint", written, "--out", tmp_path / "cells")
     assert code == 0, errors

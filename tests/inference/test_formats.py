@@ -24,9 +24,11 @@ from data.formats import index_dataset
 from data.records import Shape
 from data.shapes import rasterize
 from maskrcnn.inference.export import Found, Options, PredictionWriter, rle_encode
+from maskrcnn.inference.export.coco import category_numbers
 from maskrcnn.inference.export.pictures import write_geojson, write_labels
 from maskrcnn.inference.objects import Objects
 from maskrcnn.regions import Patch, Region
+from maskrcnn.weights.coco import COCO_CLASSES
 
 NAMES = ("a", "b c", "d")
 EVERYTHING = ("labels", "geojson", "imagej", "coco", "coco-polygons", "coco-results")
@@ -199,3 +201,16 @@ def test_run_lengths_of_empty_and_full_masks(fill):
 @given(arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_any_mask_survives_its_run_lengths(mask):
     assert np.array_equal(coco_mask.decode(encoded(mask)).astype(bool), mask)
+
+
+def test_cocos_classes_have_the_numbers_of_cocos_own_files():
+    """Which leave some out: a stop sign is the twelfth and has 13."""
+    assert category_numbers(NAMES) == [1, 2, 3]
+    numbers = dict(zip(COCO_CLASSES, category_numbers(COCO_CLASSES), strict=True))
+    assert [numbers[name] for name in ("person", "fire hydrant", "stop sign", "couch", "toothbrush")] == [
+        1,
+        11,
+        13,
+        63,
+        90,
+    ]

@@ -66,7 +66,7 @@ def test_every_name_of_torchvisions_mask_rcnn_is_read(theirs, model, name):
     assert sorted(report.loaded) == sorted(name for name in model.state_dict() if "num_batches" not in name)
     assert not report.missing
     assert not report.unexpected
-    assert all(name.endswith("num_batches_tracked") for name in report.skipped)
+    assert not report.skipped
     mask_logits = theirs.roi_heads.mask_predictor.mask_fcn_logits
     assert model.mask_head.mask_logits.weight.equal(mask_logits.weight[1:])  # without the mask of background
 
@@ -102,9 +102,10 @@ def test_a_published_classifier_fills_the_resnet_alone(model):
     assert sorted(report.loaded) == sorted(name for name in model.state_dict() if name.startswith("backbone.resnet."))
     assert model.backbone.resnet.res5[2].conv3.weight.equal(classifier["layer4.2.conv3.weight"])
     assert model.backbone.resnet.stem.norm.running_var.equal(classifier["bn1.running_var"])
-    assert {"fc.weight", "fc.bias"} <= report.skipped.keys()
+    assert not report.skipped
     assert not report.unexpected
     assert "backbone.fpn.lateral.0.0.weight" in report.missing
+    assert report.random_parts == ["rpn_head", "box_head", "mask_head"]
 
 
 def test_another_number_of_classes_leaves_the_last_layers_alone(theirs, model):
@@ -150,12 +151,35 @@ def test_a_report_prints_counts_and_reasons():
     report = LoadReport("a model", ["a", "b"], {"c": "shape [1], here [2]"}, ["d"], ["e"], {"f": "background, x"})
     assert str(report).splitlines() == [
         "a model: 2 loaded, 1 skipped, 1 missing, 1 unexpected",
+        "  d stays random, the file has nothing for it",
         "  skipped c: shape [1], here [2]",
-        "  missing d",
         "  unexpected e",
         "  warning: a model is of another architecture: what is unexpected has no place in this model",
         "  loaded f of background, x; its other classes are new",
     ]
+
+
+def test_of_many_names_a_report_prints_some_and_how_many_more_there_are():
+    missing = ["a.bias", *(f"a.{k}.weight" for k in range(9)), *(f"b.{k}" for k in range(50))]
+    lines = str(LoadReport("a model", ["a.weight"], {}, missing, [], {}, "its eps is another")).splitlines()
+    assert lines[1] == "  b stays random, the file has nothing for it"
+    assert lines[2] == "  missing a.bias"
+    assert lines[-2:] == ["  missing 2 more", "  warning: its eps is another"]
+    assert len(lines) == 12
+
+
+def test_norms_with_another_eps_are_told(theirs, model):
+    """A model that torchvision has trained from random weights has 1e-5, a published one 0."""
+    assert "norms have an eps of 1e-05, and those of this model 0.0" in load(model, theirs.state_dict()).remark
+    exact = MaskRCNN(replace(model.config, norm_eps=1e-5))
+    assert load(exact, theirs.state_dict()).remark == ""
+
+
+def test_weights_of_another_width_are_skipped_and_not_copied_class_by_class(small):
+    old, new = MaskRCNN(replace(small, class_names=("a", "b"))), MaskRCNN(replace(small, box_head_dim=16))
+    report = load(new, {"config": old.config.to_dict(), "model": old.state_dict()})
+    assert report.skipped["box_head.class_logits.weight"] == "shape [3, 8], here [6, 16]"
+    assert "box_head.class_logits.bias" not in report.skipped
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
@@ -274,6 +298,24 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"broken\.pt: not a readable PyTorch checkpoint"):
         load_checkpoint(path)
+
+
+def test_a_program_in_place_of_weights_is_named_and_not_run(tmp_path):
+    module = torch.nn.Linear(2, 2)
+    torch.save(module, tmp_path / "whole.pt")
+    with pytest.raises(
+        ValueError, match=r"needs code to be read \(torch\.nn\.modules\.linear\.Linear\), and none is run"
+    ):
+        load_checkpoint(tmp_path / "whole.pt")
+    torch.jit.save(torch.jit.trace(module, torch.zeros(1, 2)), tmp_path / "script.pt")
+    with pytest.raises(ValueError, match=r"it is a program of TorchScript: write the state_dict\(\)"):
+        load_checkpoint(tmp_path / "script.pt")
+    (tmp_path / "best.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch")
+    with pytest.raises(ValueError, match=r"an ONNX file is a program .*: give the best\.pt"):
+        load_checkpoint(tmp_path / "best.onnx")
+    (tmp_path / "lfs.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(ValueError, match="it is text: a web page in place of a download, or a pointer of git-lfs"):
+        load_checkpoint(tmp_path / "lfs.pth")
 
 
 def test_a_checkpoint_that_was_cut_off_is_named(tmp_path):
