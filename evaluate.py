@@ -1,5 +1,10 @@
 """Evaluate a trained model on annotated images: per class, with confidence intervals, with every failure."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds, prints no traceback
+
 import argparse
 import functools
 import json
@@ -29,6 +34,7 @@ from maskrcnn.inference.export import check_writable
 from maskrcnn.inference.image_io import readable
 from maskrcnn.inference.objects import equivalent_diameters
 from maskrcnn.inference.scale import ShownScale, TrainingScale, choose_scale
+from maskrcnn.interrupts import Interrupts, output_may_end
 from maskrcnn.weights import load_checkpoint
 
 EPILOG = """--out then contains
@@ -180,40 +186,49 @@ def warning_of_sizes(
 
 def main() -> int:
     """Returns the exit code."""
-    args = parse_arguments()
+    args, interrupts = parse_arguments(), Interrupts()
     try:
-        model, saved = load_checkpoint(args.checkpoint)
-        model.to(best_device())
-        check_writable(args.out)
-        splits = open_splits(args, model.config)
-        train_only = args.split == "train"
-        dataset = splits.train if train_only else splits.val
-        groups = splits.groups[: len(dataset)] if train_only else splits.val_groups
-        warning = overlap_warning(fingerprints(dataset), saved.get("trained_on", ()))
-        if warning:
-            print(warning, file=sys.stderr)
-        files = [readable(record.image) for record in dataset.records]
-        known = ColourRange.of_checkpoint(saved)
-        light = as_shown(known, args.colours)
-        training = TrainingScale.of_checkpoint(saved)
-        scale = scale_of(args, model, dataset, training, light)
-        print(scale.reason)
-        scales = [scale.scale and scale.scale / sample.scale for sample in dataset.samples]
-        bar = tqdm(dataset, "evaluating", unit="image", disable=None)
-        shown = ((light(image)(image), target) for image, target in bar)
-        result = evaluate(
-            model, shown, args.precision, args.score_threshold, files, args.tta, groups, scales, known=training
-        )
-        print(format_table(result), flush=True)
-        sizes = warning_of_sizes(model, result, scales, training)
-        notes = "\n".join(
-            filter(None, (warning, sizes, scale.reason, note_of_colours(args, known), dataset_report(splits)))
-        )
-        print(f"report: {write_report(result, dataset, args.out, title_of(args), notes, known)}")
+        with interrupts, output_may_end():
+            run(args)
+    except KeyboardInterrupt:
+        print("\nstopped; no report was written", flush=True)
+        return interrupts.code
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate, print the tables and write the report."""
+    model, saved = load_checkpoint(args.checkpoint)
+    model.to(best_device())
+    check_writable(args.out)
+    splits = open_splits(args, model.config)
+    train_only = args.split == "train"
+    dataset = splits.train if train_only else splits.val
+    groups = splits.groups[: len(dataset)] if train_only else splits.val_groups
+    warning = overlap_warning(fingerprints(dataset), saved.get("trained_on", ()))
+    if warning:
+        print(warning, file=sys.stderr)
+    files = [readable(record.image) for record in dataset.records]
+    known = ColourRange.of_checkpoint(saved)
+    light = as_shown(known, args.colours)
+    training = TrainingScale.of_checkpoint(saved)
+    scale = scale_of(args, model, dataset, training, light)
+    print(scale.reason)
+    scales = [scale.scale and scale.scale / sample.scale for sample in dataset.samples]
+    bar = tqdm(dataset, "evaluating", unit="image", disable=None)
+    shown = ((light(image)(image), target) for image, target in bar)
+    result = evaluate(
+        model, shown, args.precision, args.score_threshold, files, args.tta, groups, scales, known=training
+    )
+    print(format_table(result), flush=True)
+    sizes = warning_of_sizes(model, result, scales, training)
+    notes = "\n".join(
+        filter(None, (warning, sizes, scale.reason, note_of_colours(args, known), dataset_report(splits)))
+    )
+    print(f"report: {write_report(result, dataset, args.out, title_of(args), notes, known)}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 """Detect, segment and classify the white blood cells of images: `maskrcnn predict`, from a checkout."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports, which take seconds, prints no traceback
+
 import argparse
 import sys
 

@@ -20,6 +20,7 @@ from maskrcnn.inference.inputs import Input, find_images
 from maskrcnn.inference.predict_arguments import DESCRIPTION, EPILOG, add_arguments
 from maskrcnn.inference.predictor import Predictor
 from maskrcnn.inference.scale import TrainingScale
+from maskrcnn.interrupts import Interrupts, output_may_end
 from maskrcnn.weights import load_checkpoint
 from maskrcnn.weights.coco import COCO_CLASSES
 from maskrcnn.weights.download import digest_of
@@ -31,6 +32,16 @@ __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
 def run(args: argparse.Namespace, prog: str) -> int:
     """Predict, write and summarise. prog: the name of the command, for messages. Returns the exit code."""
+    interrupts = Interrupts()
+    try:
+        with interrupts, output_may_end():
+            return _run(args, prog, interrupts)
+    except KeyboardInterrupt:
+        print(f"\n{prog}: stopped", file=sys.stderr)
+        return interrupts.code
+
+
+def _run(args: argparse.Namespace, prog: str, interrupts: Interrupts) -> int:
     try:
         check_installed(args.formats)
         model, saved = load_checkpoint(args.checkpoint)
@@ -67,7 +78,7 @@ def run(args: argparse.Namespace, prog: str) -> int:
     if stopped:
         done = f"stopped after {len(writer.done)} of {plural(len(found.images), 'image')}; --skip-existing goes on"
         print(f"{prog}: {done}", file=sys.stderr)
-        return 130
+        return interrupts.code
     return 1 if failed else 0
 
 
