@@ -28,7 +28,15 @@ from data.inspect.anchor_fit import anchor_fit
 from data.inspect.report import write_dataset_report
 from data.loader import OVERSIZE, STEP, Loader, stored_size, stream_seed
 from data.opening import open_dataset
-from data.splits import Splits, check_same_images, fingerprints, k_fold, overlap_warning, train_val_split
+from data.splits import (
+    Splits,
+    check_same_content,
+    content_of,
+    fingerprints,
+    k_fold,
+    overlap_warning,
+    train_val_split,
+)
 from data.synthetic.dataset import resolve_data
 from data.synthetic.pretraining import pretraining_set, shown_classes
 from maskrcnn import Config, MaskRCNN
@@ -73,7 +81,7 @@ def train(args: argparse.Namespace, interrupts: Interrupts) -> int:
         model, saved = load_run(args)
         _, augmentation = read_overrides(args)
         splits = open_splits(args, model.config.class_names)
-        check_same_images(splits, saved["trained_on"], saved["validated_on"])
+        check_same_content(splits, saved["content"])
     else:
         of_weights = None
         if not args.preset:
@@ -88,6 +96,7 @@ def train(args: argparse.Namespace, interrupts: Interrupts) -> int:
         arguments = {name: value for name, value in vars(args).items() if name not in ("out", "resume", "changes")}
         seen = fingerprints(splits.train) + (trained_on(args.weights) if args.weights else [])
         saved = {"arguments": arguments, "history": [], "trained_on": seen, "validated_on": fingerprints(splits.val)}
+        saved["content"] = content_of(splits)
         saved["colours"] = ColourRange.of(image for image, _ in splits.train).quantiles
         saved["scale"] = training_scale(splits.train, model.transform, augmentation is not None).entries()
         if warning := overlap_warning(saved["validated_on"], seen):
@@ -118,7 +127,8 @@ def train(args: argparse.Namespace, interrupts: Interrupts) -> int:
     best = best_so_far(args.out)
 
     def save_last() -> None:
-        state = {"arguments": saved["arguments"], **resume_state(model, ema, optimizer, clock, block)}
+        state = {"arguments": saved["arguments"], "content": saved["content"]}
+        state |= resume_state(model, ema, optimizer, clock, block)
         save_checkpoint(args.out / LAST, eval_model, args.out / PREVIOUS, history=history, **images, **state)
         clock.saved = clock.seconds
 

@@ -45,6 +45,14 @@ class Sample(NamedTuple):
         return self.image.shape[0], self.image.shape[1]
 
     @property
+    def annotation(self) -> str:
+        """A hash of the labels and masks."""
+        digest = hashlib.sha256(repr((self.size, self.labels.tolist())).encode())
+        for region in self.regions:
+            digest.update(repr((region.box, np.packbits(region.mask).tobytes())).encode())
+        return digest.hexdigest()[:16]
+
+    @property
     def scale(self) -> float:
         """Of the size of its file."""
         return self.size[0] / (self.file_size or self.size)[0]

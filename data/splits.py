@@ -6,15 +6,16 @@ same field (see duplicates.py) stay on one side, and a rare class is on both sid
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from data.dataset import SmearDataset
 from data.duplicates import members_by_group
 from data.opening import AnnotatedImages
 from data.records import DataError, ImageRecord, Skipped
-from maskrcnn.inference.arguments import plural
+from maskrcnn.inference.arguments import plural, some
 
+SHOWN = 3  # files of a message
 DEFAULT_FOLDS = 5  # a data set without a split: one of so many folds is the validation set
 
 
@@ -131,13 +132,41 @@ def overlap_warning(images: Sequence[str], trained_on: Iterable[str]) -> str:
     return warning if count else ""
 
 
-def check_same_images(splits: Splits, trained_on: Iterable[str], validated_on: Iterable[str]) -> None:
-    """Raise DataError if a run that is resumed, known by fingerprints, would continue with other images or another split:
-    images that were trained on might then be validated on, or the reverse."""
-    if set(fingerprints(splits.train)) - set(trained_on) or set(fingerprints(splits.val)) != set(validated_on):
+def content_of(splits: Splits) -> dict[str, Any]:
+    """What a run is made of, for `check_same_content`: the classes, and of each image of each side its fingerprint, file and
+    annotation."""
+    sides = {"train": splits.train, "val": splits.val}
+    images = {
+        side: [
+            [sample.fingerprint, str(record.image), sample.annotation]
+            for sample, record in zip(dataset.samples, dataset.records, strict=True)
+        ]
+        for side, dataset in sides.items()
+    }
+    return {"classes": list(splits.train.class_names), **images}
+
+
+def check_same_content(splits: Splits, started_with: Mapping[str, Any]) -> None:
+    """Raise DataError if a run that is resumed would continue with other images, classes, annotations or another split:
+    images that were trained on might then be validated on, or the reverse. Where the images lie does not matter.
+
+    started_with: `content_of` its start.
+    """
+    now, found = content_of(splits), []
+    if now["classes"] != started_with["classes"]:
+        found.append(f"the classes were {', '.join(started_with['classes'])} and are {', '.join(now['classes'])}")
+    for side, title in (("train", "to train on"), ("val", "to validate on")):
+        before, after = ({image[0]: image for image in content[side]} for content in (started_with, now))
+        gone = [before[key][1] for key in before if key not in after]
+        new = [after[key][1] for key in after if key not in before]
+        changed = [image[1] for key, image in after.items() if key in before and before[key][2] != image[2]]
+        for files, what in ((gone, "missing or changed"), (new, "new"), (changed, "annotated differently")):
+            if files:
+                found.append(f"{plural(len(files), 'image')} {title}: {what} ({some(files, SHOWN)})")
+    if found:
         raise DataError(
-            "the images or their split differ from those that the run started with, so it cannot be resumed; restore them, "
-            "or start a new run with --weights of this one"
+            "\n  ".join(["the run started with other data, so it cannot be resumed:", *found])
+            + "\nrestore them, or start a new run with --weights of this one"
         )
 
 

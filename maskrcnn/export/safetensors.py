@@ -14,7 +14,17 @@ from maskrcnn.model import MaskRCNN
 from maskrcnn.weights.safetensors import ENTRY
 
 # Of last.pt: what only continuing the run reads.
-OF_RESUMING = ("arguments", "optimizer", "step", "seconds", "validation_seconds", "weights", "averages", "block")
+OF_RESUMING = (
+    "arguments",
+    "optimizer",
+    "step",
+    "seconds",
+    "validation_seconds",
+    "weights",
+    "averages",
+    "block",
+    "content",
+)
 
 
 def export_safetensors(model: MaskRCNN, extra: Mapping[str, Any], path: Path) -> None:

@@ -52,8 +52,8 @@ The run folder then contains
   predictions.png    ground truth beside predictions for some validation images
   report.html        the evaluation of the best checkpoint: per class, with confidence intervals, with every failure;
                      evaluation.txt, .json and -*.png: the same as text, JSON and figures (see evaluate.py)
-  best.pt, last.pt   checkpoints: of the highest mean of class-agnostic and per-class mask AP, and of the last epoch.
-                     Ctrl-C keeps both; --resume continues
+  best.pt, last.pt   checkpoints: of the highest mean of class-agnostic and per-class mask AP, and the latest one.
+                     Whatever ends the run, --resume continues it exactly; previous.pt: last.pt before it was replaced
 
 examples:
   python train.py --data synthetic --minutes 10

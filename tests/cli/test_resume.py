@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import runpy
 import shutil
 import signal
 import subprocess
@@ -23,29 +22,62 @@ for setting in ("min_size=64", "max_size=96", "fpn_channels=32", "box_head_dim=1
     TINY += ["--override", setting]
 
 
-def start(log: Path, *arguments: object) -> int:
-    """train.py in a process of its own, which has imported everything already. Returns its number."""
-    pid = os.fork()
-    if pid:
-        return pid
+SERVER = """
+import json, os, runpy, sys
+script = sys.argv[1]
+runpy.run_path(script)  # all that it imports
+for line in sys.stdin:
+    request = json.loads(line)
+    if isinstance(request, int):
+        print(os.waitstatus_to_exitcode(os.waitpid(request, 0)[1]), flush=True)
+        continue
+    if pid := os.fork():
+        print(pid, flush=True)
+        continue
+    os.setsid()
+    log, *sys.argv[1:] = request
+    for number in (1, 2):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     try:
-        os.setsid()
-        number = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(number, 1)
-        os.dup2(number, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        sys.argv = ["train.py", *map(str, arguments)]
-        code = runpy.run_path(str(ROOT / "train.py"))["main"]()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        code = runpy.run_path(script)["main"]()
     except BaseException as error:  # as Python does at the end of a program
-        print("Traceback", repr(error), file=sys.stderr, flush=True)
+        print("Traceback", repr(error))
         code = 99
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)
+"""
 
 
-def ended(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+class Commands:
+    """train.py in processes that a server forks, which has imported everything: so each is quick."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", SERVER, str(ROOT / "train.py")]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.server = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+
+    def ask(self, request: object) -> int:
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def start(self, log: Path, *arguments: object) -> int:
+        """Returns the number of the process."""
+        log.write_text("")
+        return self.ask([str(log), *map(str, arguments)])
+
+    def run(self, log: Path, *arguments: object) -> int:
+        """Returns the exit code."""
+        return self.ask(self.start(log, *arguments))
+
+
+@pytest.fixture(scope="module")
+def commands():
+    made = Commands()
+    yield made
+    made.server.stdin.close()
+    made.server.wait()
 
 
 def all_gone(session: int) -> bool:
@@ -61,10 +93,10 @@ def all_gone(session: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole(smears, tmp_path_factory):
+def whole(smears, tmp_path_factory, commands):
     """A run that was left alone, and how long it took."""
     folder, begun = tmp_path_factory.mktemp("whole"), time.monotonic()
-    assert ended(start(folder / "log.txt", "--data", smears, "--epochs", 5, "--out", folder / "run", *TINY)) == 0
+    assert commands.run(folder / "log.txt", "--data", smears, "--epochs", 4, "--out", folder / "run", *TINY) == 0
     return folder / "run", time.monotonic() - begun
 
 
@@ -89,18 +121,21 @@ def assert_the_same_run(actual, expected):
 SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGKILL]
 
 
-def test_a_run_that_is_killed_and_stopped_at_random_moments_ends_as_if_it_had_been_left_alone(whole, smears, tmp_path):
+def test_a_run_that_is_killed_and_stopped_at_random_moments_ends_as_if_it_had_been_left_alone(
+    whole, smears, commands, tmp_path
+):
     (expected, seconds), run, log = whole, tmp_path / "run", tmp_path / "log.txt"
     moments = random.Random(int(os.environ.get("KILL_SEED", "0")))
     for number in SIGNALS * int(os.environ.get("KILL_ROUNDS", "1")):
         can_go_on = (run / "last.pt").exists()
-        pid = start(log, *(["--resume", run] if can_go_on else ["--data", smears, "--epochs", 5, "--out", run, *TINY]))
+        pid = commands.start(
+            log, *(["--resume", run] if can_go_on else ["--data", smears, "--epochs", 4, "--out", run, *TINY])
+        )
         time.sleep(moments.uniform(0.02, 0.4) * seconds)
         for _ in range(5 if number == signal.SIGINT else 1):  # an impatient user
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                os.kill(pid, number)
-                time.sleep(0.01)
-        code, said = ended(pid), log.read_text()
+            os.kill(pid, number)
+            time.sleep(0.01)
+        code, said = commands.ask(pid), log.read_text()
         assert "Traceback" not in said
         assert all_gone(pid)
         if code == 0:
@@ -114,12 +149,14 @@ def test_a_run_that_is_killed_and_stopped_at_random_moments_ends_as_if_it_had_be
             )
             assert not list(run.glob("*.partial"))
     if code != 0:
-        assert ended(start(log, "--resume", run)) == 0
+        assert commands.run(log, "--resume", run) == 0
     assert not list(run.glob("*.partial"))
     assert_the_same_run(run, expected)
 
 
-def test_what_a_kill_left_half_written_is_removed_and_a_damaged_checkpoint_replaced_by_the_one_before(whole, tmp_path):
+def test_what_a_kill_left_half_written_is_removed_and_a_damaged_checkpoint_replaced_by_the_one_before(
+    whole, commands, tmp_path
+):
     run = tmp_path / "run"
     shutil.copytree(whole[0], run)
     for name in ("last.pt.partial", "best.pt.partial", "log.jsonl.partial"):
@@ -127,14 +164,15 @@ def test_what_a_kill_left_half_written_is_removed_and_a_damaged_checkpoint_repla
     content = bytearray((run / "last.pt").read_bytes())
     content[len(content) // 2] ^= 4
     (run / "last.pt").write_bytes(content)
-    assert ended(start(tmp_path / "log.txt", "--resume", run)) == 0
+    assert commands.run(tmp_path / "log.txt", "--resume", run) == 0
     assert "last.pt: damaged on the disk" in (tmp_path / "log.txt").read_text()
     assert not list(run.glob("*.partial"))
     assert_the_same_run(run, whole[0])
 
 
-def test_ctrl_c_during_the_imports_says_nothing(tmp_path):
-    with subprocess.Popen([sys.executable, ROOT / "train.py"], cwd=tmp_path, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py"])
+def test_ctrl_c_during_the_imports_says_nothing(script, tmp_path):
+    with subprocess.Popen([sys.executable, ROOT / script], cwd=tmp_path, stderr=subprocess.PIPE) as process:
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == b""

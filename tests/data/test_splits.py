@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -17,7 +19,8 @@ from data.samples import Sample
 from data.splits import (
     Splits,
     all_images,
-    check_same_images,
+    check_same_content,
+    content_of,
     fingerprints,
     k_fold,
     overlap_warning,
@@ -197,12 +200,37 @@ def test_a_warning_counts_the_images_of_the_training_set():
 def test_a_run_is_not_resumed_with_other_images_or_another_split(lisc):
     images = open_dataset(lisc, progress=False)
     splits = train_val_split(images)
-    seen = fingerprints(splits.train), fingerprints(splits.val)
-    check_same_images(splits, seen[0] + ["of the checkpoint it started from"], seen[1])
+    started = content_of(splits)
+    check_same_content(splits, json.loads(json.dumps(started)))
+    check_same_content(images_elsewhere(splits), started)
     fewer = splits._replace(val=splits.val.subset(range(len(splits.val) - 1)))
-    for other in (train_val_split(images, seed=1), fewer):
-        with pytest.raises(DataError, match="cannot be resumed"):
-            check_same_images(other, *seen)
+    with pytest.raises(DataError, match=r"1 image to validate on: missing or changed \(.*bmp\)\nrestore them"):
+        check_same_content(fewer, started)
+    with pytest.raises(DataError, match=r"images to train on: new \("):
+        check_same_content(train_val_split(images, seed=1), started)
+    other = dataclasses.replace(splits.train, samples=[*splits.train.samples])
+    first = other.samples[0]
+    other.samples[0] = first._replace(regions=[region.moved(1, 0) for region in first.regions])
+    with pytest.raises(DataError, match=r"1 image to train on: annotated differently \("):
+        check_same_content(splits._replace(train=other), started)
+    other.samples[0] = first._replace(labels=first.labels + 1)
+    with pytest.raises(DataError, match=r"1 image to train on: annotated differently \("):
+        check_same_content(splits._replace(train=other), started)
+    renamed = dataclasses.replace(splits.train, class_names=("a", "b", "c", "d", "e"))
+    with pytest.raises(DataError, match=r"the classes were basophil, .* and are a, b, c, d, e"):
+        check_same_content(splits._replace(train=renamed), started)
+
+
+def images_elsewhere(splits: Splits) -> Splits:
+    """The same images in another folder."""
+    sides = {
+        side: dataclasses.replace(
+            dataset,
+            records=[record._replace(image=Path("/elsewhere") / record.image.name) for record in dataset.records],
+        )
+        for side, dataset in (("train", splits.train), ("val", splits.val))
+    }
+    return splits._replace(**sides)
 
 
 @pytest.mark.parametrize("seed", range(8))
