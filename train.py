@@ -198,6 +198,10 @@ def train(args: argparse.Namespace, interrupts: Interrupts) -> int:
                 if clock.progress >= stop_at:
                     break
             bar.close()
+            if not block.taken:
+                raise FloatingPointError(
+                    f"none of {block.batches} steps had a finite loss; try a lower --lr in a new run"
+                )
             if clock.progress >= phase_end:
                 loader.close()
             entry: dict[str, Any] = {
@@ -444,9 +448,9 @@ def main() -> int:
             f"\nstopped{f'; continue with: {resume_command(args)}' if begun else ' before training began'}", flush=True
         )
         return interrupts.code
-    except (ValueError, FloatingPointError, OSError) as error:
+    except (ValueError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)
-    except (RuntimeError, MemoryError) as error:  # memory is full, or a worker process was killed
+    except (OSError, RuntimeError, MemoryError) as error:  # disk or memory are full, or a worker process was killed
         print(f"train.py: {error}", file=sys.stderr)
         if args.out and (args.out / LAST).exists():
             print(f"the last checkpoint is kept; continue with: {resume_command(args)}", file=sys.stderr)

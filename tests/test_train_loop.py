@@ -313,6 +313,8 @@ def test_a_step_whose_loss_is_not_finite_can_be_left_out(run, capsys):
     assert "left out: pull is nan at step 1, of a.png" in capsys.readouterr().err
     assert run.history[0]["train"]["pull"] == pytest.approx(2)
     assert run.history[0]["step"] == 2
+    with pytest.raises(FloatingPointError, match="none of 2 steps had a finite loss"):
+        run((Batches(NAN, NAN), 1.0), skip_nonfinite=True)
 
 
 def test_the_moving_average_follows_the_weights_and_is_what_is_validated_and_saved(run):
