@@ -25,6 +25,7 @@ from maskrcnn.weights.torchvision import (
     translate,
     without_unused_classes,
 )
+from maskrcnn.weights.version_0_1 import current_names
 
 KERAS = (".h5", ".hdf5")
 OWN = "a model of this project"
@@ -102,7 +103,10 @@ def preset_for(source: Source) -> tuple[str, Config | None]:
     weights = read_weights(source)
     if weights.config is None:
         return "torchvision", None  # a classifier, with the statistics of its BatchNorm
-    config = Config.from_dict(weights.config)
+    try:
+        config = Config.from_dict(current_names(weights.config))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{source}: a checkpoint of another version of this model ({error})") from error
     if weights.kind != OWN:
         return "weights", config
     by_norm = {"frozen_batchnorm": "torchvision", "batchnorm": "torchvision_v2"}

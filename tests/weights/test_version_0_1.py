@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from maskrcnn import Config, MaskRCNN
-from maskrcnn.weights import load_checkpoint
+from maskrcnn.weights import load_checkpoint, preset_for
 from maskrcnn.weights.version_0_1 import RENAMED, SPLIT, current_names
 
 # What Config.small() of 0.1.0 wrote, as far as its names or values differ from the defaults of today.
@@ -48,3 +48,11 @@ def test_a_name_of_neither_version_is_refused(tmp_path):
     torch.save({"config": {**OLD, "depth": 3}, "model": {}}, tmp_path / "best.pt")
     with pytest.raises(ValueError, match="unknown depth"):
         load_checkpoint(tmp_path)
+
+
+def test_training_starts_with_the_config_of_a_checkpoint_of_0_1_0(tmp_path):
+    torch.save({"config": OLD, "model": {"rpn_head.deltas.bias": torch.zeros(12)}}, tmp_path / "best.pt")
+    assert preset_for(tmp_path / "best.pt")[1] == Config.from_dict(current_names(OLD))
+    torch.save({"config": {"learning_rate": 1}, "model": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"other\.pt: a checkpoint of another version .*unknown learning_rate"):
+        preset_for(tmp_path / "other.pt")
